@@ -1,0 +1,349 @@
+//! The gateway's configuration: what its YAML file holds, what environment and flags override, what
+//! `DbxGateway.spec.config` is. Every setting is optional; its default is the literal beside it. A secret is a reference,
+//! never a value, so a configuration may be printed, hashed and put in a ConfigMap.
+
+mod quantity;
+mod secret;
+mod validate;
+
+pub use quantity::{Duration, Size};
+pub use secret::{KeyRef, SecretSource};
+pub use validate::{Invalid, RedisAddress, RedisUrl};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Declares a section: each field an `Option` in the file, with a method of its name that gives the value in force.
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $(#[schemars($($schema:tt)*)])? $field:ident: $type:ty = $default:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $(
+                $(#[doc = $doc])*
+                $(#[schemars($($schema)*)])?
+                #[doc = concat!("Default: `", $default, "`.")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )*
+        }
+
+        impl $name {
+            $(
+                $(#[doc = $doc])*
+                pub fn $field(&self) -> $type {
+                    self.$field.clone().unwrap_or_else(|| $default.into())
+                }
+            )*
+
+            /// The same section with every default written out.
+            #[must_use]
+            pub fn effective(&self) -> Self {
+                Self { $($field: Some(self.$field()),)* }
+            }
+        }
+    };
+}
+
+/// The configuration of one gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// The databases this gateway serves, each under `/api/v1/{name}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub databases: Vec<Database>,
+    /// Who may call.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub auth: Auth,
+    /// Addresses the gateway listens on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listen: Listen,
+    /// Host names, besides `localhost` and IP addresses, that a request's `Host` may carry while no credential is
+    /// configured. It is what stops a web page from reaching the gateway by a name of its own (DNS rebinding).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub hosts: Vec<String>,
+    /// Browsers' cross-origin calls.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cors: Cors,
+    /// What bounds everything a client can make grow.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// How the gateway stops.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drain: Drain,
+    /// What is logged, and how.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: Log,
+    /// Threads that serve calls, each with its own listener and backend connections. Default: the CPU limit rounded up,
+    /// else the number of CPUs but at most 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub workers: Option<i32>,
+}
+
+/// One database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Database {
+    /// Its name in paths: lower-case letters, digits and `-`, at most 20 characters.
+    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// A Redis, or a server that speaks its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+}
+
+/// A Redis database: `url` of one that exists, or `managed` for one that DBX runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://host:port/db` or `redis+unix:///path?db=0`. A password has no place here: see `passwordFrom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: Option<String>,
+    /// Run a Redis for this gateway: on Kubernetes as a StatefulSet, elsewhere as a child process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<Managed>,
+    /// The ACL user to log in as. Default: the server's `default` user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub username: Option<String>,
+    /// Where the password is read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_from: Option<SecretSource>,
+    /// How long connecting may take, greeting included, before it counts as failed. Default: `2s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+}
+
+impl Redis {
+    /// How long connecting may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.clone().unwrap_or_else(|| "2s".into())
+    }
+}
+
+/// A Redis that DBX runs: one server, for development, caches and small services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Managed {
+    /// Size of the volume its data lives on, as a Kubernetes quantity. Kubernetes only. Default: `1Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(Mi|Gi|Ti)$"))]
+    pub storage: Option<String>,
+    /// Delete the volume together with the gateway. Kubernetes only. Default: `false`, which keeps the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_storage: Option<bool>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auth {
+    /// Left out, anybody may call but the gateway listens on loopback only; `none` lets anybody call who can reach it;
+    /// `required` is refused by this version, which has no credentials yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AuthMode>,
+}
+
+/// Whether calls need a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Anybody who reaches the gateway may call.
+    None,
+    /// Every call needs a credential.
+    Required,
+}
+
+/// Addresses the gateway listens on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listen {
+    /// The data listener. Default: `127.0.0.1:3000`, and `0.0.0.0:3000` once `auth.mode` is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub data: Option<String>,
+    /// The operations listener: `/livez`, `/readyz`, `/metrics`; read-only, names no host and no identity.
+    /// Default: the data listener's host with port `9090`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub operations: Option<String>,
+}
+
+section! {
+    /// Browsers' cross-origin calls.
+    Cors {
+        /// Origins whose pages may call, such as `https://app.example.com`.
+        #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+        origins: Origins = "";
+    }
+}
+
+section! {
+    /// What bounds everything a client can make grow. Each has its own error.
+    Limits {
+        /// Bytes of a request's body.
+        max_body_bytes: Size = "16MiB";
+        /// Bytes of one key.
+        max_key_bytes: Size = "64KiB";
+        /// Bytes of one value or other argument.
+        max_value_bytes: Size = "16MiB";
+        /// Bytes of one result as the database sends it.
+        max_result_bytes: Size = "64MiB";
+        /// Bytes of a request's line and headers.
+        max_header_bytes: Size = "16KiB";
+        /// Calls in one pipeline.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_pipeline_calls: i32 = 1000;
+        /// Calls being served at once by the whole gateway; a pipeline counts each of its calls.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        max_in_flight: i32 = 10000;
+        /// Open client connections of the whole gateway.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        max_connections: i32 = 10000;
+        /// How long a call may take when it does not say (`DBX-Timeout`).
+        call_timeout: Duration = "5s";
+        /// The longest that a call may ask for.
+        max_call_timeout: Duration = "60s";
+        /// How long a client may take to send a request's headers, and to stay silent between requests.
+        header_timeout: Duration = "60s";
+        /// How long a client may take to send a request's body.
+        body_timeout: Duration = "30s";
+        /// How long a client may stop reading an answer before its connection is closed.
+        write_timeout: Duration = "30s";
+    }
+}
+
+section! {
+    /// How the gateway stops: on SIGTERM it reports itself not ready, for `propagation` goes on accepting and answers
+    /// `Connection: close`, then stops accepting and finishes what runs within `timeout`.
+    Drain {
+        /// How long load balancers may need to notice.
+        propagation: Duration = "5s";
+        /// How long running calls may need to finish.
+        timeout: Duration = "60s";
+    }
+}
+
+section! {
+    /// What is logged, and how.
+    Log {
+        /// `json` for machines, `human` for people.
+        format: LogFormat = "json";
+        /// The lowest level that is logged.
+        level: LogLevel = "info";
+        /// Log a line for each request.
+        access: bool = false;
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Coloured text.
+    Human,
+}
+
+impl From<&'static str> for LogFormat {
+    fn from(name: &'static str) -> Self {
+        if name == "human" { Self::Human } else { Self::Json }
+    }
+}
+
+/// The lowest level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl From<&'static str> for LogLevel {
+    fn from(name: &'static str) -> Self {
+        match name {
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => Self::Info,
+        }
+    }
+}
+
+/// A list of origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Origins(pub Vec<String>);
+
+impl From<&'static str> for Origins {
+    fn from(_: &'static str) -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl GatewayConfig {
+    /// The same configuration with every default written out and no password in a URL: what `dbx-gateway check` prints.
+    #[must_use]
+    pub fn effective(&self) -> Self {
+        let mut effective = self.clone();
+        effective.listen.data = Some(self.data_address());
+        effective.listen.operations = Some(self.operations_address());
+        effective.cors = self.cors.effective();
+        effective.limits = self.limits.effective();
+        effective.drain = self.drain.effective();
+        effective.log = self.log.effective();
+        for redis in effective.databases.iter_mut().filter_map(|database| database.redis.as_mut()) {
+            redis.connect_timeout = Some(redis.connect_timeout());
+            redis.url = redis.url.as_deref().map(RedisUrl::redact);
+        }
+        effective
+    }
+
+    /// The data listener's address.
+    pub fn data_address(&self) -> String {
+        self.listen.data.clone().unwrap_or_else(|| match self.auth.mode {
+            Some(_) => "0.0.0.0:3000".into(),
+            None => "127.0.0.1:3000".into(),
+        })
+    }
+
+    /// The operations listener's address.
+    pub fn operations_address(&self) -> String {
+        self.listen.operations.clone().unwrap_or_else(|| {
+            let data = self.data_address();
+            let host = data.rsplit_once(':').map_or(data.as_str(), |(host, _)| host);
+            format!("{host}:9090")
+        })
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests;

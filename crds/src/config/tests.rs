@@ -1,0 +1,73 @@
+use super::*;
+
+fn config(yaml: &str) -> GatewayConfig {
+    serde_yaml::from_str(yaml).unwrap()
+}
+
+fn paths(yaml: &str) -> Vec<String> {
+    config(yaml).validate().into_iter().map(|invalid| invalid.path).collect()
+}
+
+#[test]
+fn a_minimal_configuration_is_valid_and_has_defaults() {
+    let minimal = config("databases: [{ name: redis, redis: { url: 'redis://cache' } }]");
+    assert_eq!(minimal.validate(), []);
+    assert_eq!(minimal.data_address(), "127.0.0.1:3000");
+    assert_eq!(minimal.limits.max_key_bytes().bytes(), 64 << 10);
+    assert_eq!(minimal.drain.propagation().value().as_secs(), 5);
+    let effective = serde_yaml::to_string(&minimal.effective()).unwrap();
+    assert!(effective.contains("callTimeout: 5s"), "{effective}");
+    let again: GatewayConfig = serde_yaml::from_str(&effective).unwrap();
+    assert_eq!(again.effective(), minimal.effective());
+}
+
+#[test]
+fn what_is_not_said_is_not_written() {
+    let minimal = config("databases: [{ name: redis, redis: { managed: {} } }]\nauth: { mode: none }");
+    assert_eq!(serde_yaml::to_string(&minimal).unwrap(), "databases:\n- name: redis\n  redis:\n    managed: {}\nauth:\n  mode: none\n");
+}
+
+#[test]
+fn mistakes_are_told_with_their_paths() {
+    assert_eq!(paths("{}"), ["databases"]);
+    assert_eq!(paths("databases: [{ name: Redis, redis: { url: 'redis://a' } }]"), ["databases[0].name"]);
+    assert_eq!(paths("databases: [{ name: a }]"), ["databases[0]"]);
+    assert_eq!(paths("databases: [{ name: a, redis: {} }]"), ["databases[0].redis"]);
+    assert_eq!(paths("databases: [{ name: a, redis: { url: 'http://a' } }]"), ["databases[0].redis.url"]);
+    assert_eq!(
+        paths("databases: [{ name: a, redis: { managed: {} } }, { name: a, redis: { managed: {}, username: u } }]"),
+        ["databases[1].name", "databases[1].redis.username"]
+    );
+    let with = |rest: &str| paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\n{rest}"));
+    assert_eq!(with("auth: { mode: required }"), ["auth.mode"]);
+    assert_eq!(with("listen: { data: '0.0.0.0:3000' }"), ["listen.data"]);
+    assert_eq!(with("listen: { data: '0.0.0.0:3000' }\nauth: { mode: none }"), [""; 0]);
+    assert_eq!(with("listen: { data: here }"), ["listen.data", "listen.operations"]);
+    assert_eq!(with("limits: { maxInFlight: 0, maxHeaderBytes: 1KiB }"), ["limits.maxInFlight", "limits.maxHeaderBytes"]);
+    assert_eq!(with("cors: { origins: ['https://a.example/x'] }"), ["cors.origins[0]"]);
+    assert_eq!(with("hosts: ['http://a']"), ["hosts[0]"]);
+}
+
+#[test]
+fn a_pod_cannot_use_what_only_a_machine_has() {
+    let paths = |yaml: &str| config(yaml).validate_on_kubernetes().into_iter().map(|invalid| invalid.path).collect::<Vec<_>>();
+    assert_eq!(
+        paths("databases: [{ name: a, redis: { url: 'redis://u:p@a', } }, { name: b, redis: { url: 'redis://b', passwordFrom: { env: P } } }]"),
+        ["auth.mode", "databases[0].redis.url", "databases[1].redis.passwordFrom"]
+    );
+}
+
+#[test]
+fn unknown_settings_are_refused() {
+    assert!(serde_yaml::from_str::<GatewayConfig>("limits: { maxBody: 1MiB }").unwrap_err().to_string().contains("maxBody"));
+}
+
+#[test]
+fn urls_are_taken_apart() {
+    let url = RedisUrl::parse("redis://us%40er:p%3Aw@[::1]:7000/3").unwrap();
+    assert_eq!(url.address, RedisAddress::Tcp("::1".into(), 7000));
+    assert_eq!((url.username.as_deref(), url.password.as_deref(), url.database), (Some("us@er"), Some("p:w"), 3));
+    assert_eq!(RedisUrl::parse("redis+unix:///run/a.sock?db=2").unwrap().address, RedisAddress::Unix("/run/a.sock".into()));
+    assert_eq!(RedisUrl::redact("redis://u:secret@h/1"), "redis://u:***@h/1");
+    assert!(RedisUrl::parse("redis://h/x").unwrap_err().contains("index"));
+}

@@ -1,0 +1,274 @@
+//! What a schema cannot say about a configuration. Pure, so the operator refuses the same mistakes before a pod sees them.
+
+use std::{collections::HashSet, fmt, net::SocketAddr};
+
+use super::{AuthMode, Database, GatewayConfig, Redis};
+
+/// One mistake: where it is and what was expected there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid {
+    /// The setting's path, such as `databases[0].redis.url`.
+    pub path: String,
+    /// What is wrong and what was expected; holds no secret.
+    pub message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.path, self.message)
+    }
+}
+
+/// A Redis URL, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// Where it listens.
+    pub address: RedisAddress,
+    /// The ACL user in the URL, if any.
+    pub username: Option<String>,
+    /// The password in the URL, if any: allowed by flags and environment of a gateway at hand, refused in a
+    /// configuration that is stored.
+    pub password: Option<String>,
+    /// The database's index.
+    pub database: u32,
+}
+
+/// Where a Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAddress {
+    /// Host and port.
+    Tcp(String, u16),
+    /// A unix socket's path.
+    Unix(String),
+}
+
+impl RedisUrl {
+    /// Takes a URL apart. Errors say what is wrong and never hold the URL, which may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = url::Url::parse(text).map_err(|error| format!("expected a URL such as redis://host:6379/0: {error}"))?;
+        let decode = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8()
+                .map(|text| text.into_owned())
+                .map_err(|_| "user, password and path have to be percent-encoded UTF-8".to_owned())
+        };
+        let query = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let (address, index) = match url.scheme() {
+            "redis" => {
+                let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host")?;
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                (
+                    RedisAddress::Tcp(host, url.port().unwrap_or(6379)),
+                    Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty()),
+                )
+            }
+            "redis+unix" | "unix" => (RedisAddress::Unix(decode(url.path())?), query("db")),
+            "rediss" | "redis+sentinel" | "redis+cluster" => {
+                return Err(format!("{}:// is not available in this version; redis:// and redis+unix:// are", url.scheme()));
+            }
+            other => return Err(format!("unknown scheme {other}://, expected redis:// or redis+unix://")),
+        };
+        let database = match index {
+            None => 0,
+            Some(index) => index.parse().map_err(|_| format!("expected a database index after the host, found {index:?}"))?,
+        };
+        let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
+        let password = url.password().map(decode).transpose()?;
+        Ok(Self { address, username, password, database })
+    }
+
+    /// The URL with its password, if any, replaced by `***`: what may be printed.
+    pub fn redact(text: &str) -> String {
+        match url::Url::parse(text) {
+            Ok(mut url) if url.password().is_some() => {
+                // A URL that has a password has an authority, which is all that this can fail for.
+                let _ = url.set_password(Some("***"));
+                url.to_string()
+            }
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// Where mistakes are gathered, so that one run tells them all.
+#[derive(Default)]
+struct Findings(Vec<Invalid>);
+
+impl Findings {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Invalid { path: path.into(), message: message.into() });
+    }
+}
+
+impl GatewayConfig {
+    /// Every mistake of a configuration, wherever it is used.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut findings = Findings::default();
+        if self.databases.is_empty() {
+            findings.add(
+                "databases",
+                "expected at least one database; `REDIS_URL`, `--database redis=redis://host:6379` or a `databases` entry gives one",
+            );
+        }
+        let mut names = HashSet::new();
+        for (index, database) in self.databases.iter().enumerate() {
+            let path = format!("databases[{index}]");
+            if !is_name(&database.name, 20) {
+                findings.add(format!("{path}.name"), "expected lower-case letters, digits and `-`, starting with a letter, at most 20");
+            }
+            if matches!(database.name.as_str(), "whoami") {
+                findings.add(format!("{path}.name"), format!("`{}` is a word of the API itself", database.name));
+            }
+            if !names.insert(&database.name) {
+                findings.add(format!("{path}.name"), format!("`{}` is used twice", database.name));
+            }
+            check_database(database, &path, &mut findings);
+        }
+        if self.auth.mode == Some(AuthMode::Required) {
+            findings.add("auth.mode", "`required` is not available in this version, which has no credentials yet; `none` lets everybody call who can reach the gateway");
+        }
+        self.check_addresses(&mut findings);
+        self.check_limits(&mut findings);
+        findings.0
+    }
+
+    /// Every mistake of a configuration that a `DbxGateway` holds: those of [`Self::validate`], and what has no meaning there.
+    pub fn validate_on_kubernetes(&self) -> Vec<Invalid> {
+        let mut findings = Findings(self.validate());
+        if self.auth.mode.is_none() {
+            findings.add("auth.mode", "has to be said, since a pod that listens on loopback serves nobody");
+        }
+        for (field, given) in [("data", &self.listen.data), ("operations", &self.listen.operations)] {
+            if given.is_some() {
+                findings.add(format!("listen.{field}"), "is set by the operator, together with the ports of the pod");
+            }
+        }
+        for (index, redis) in self.databases.iter().enumerate().filter_map(|(index, database)| Some((index, database.redis.as_ref()?))) {
+            let path = format!("databases[{index}].redis");
+            if let Some(source) = &redis.password_from
+                && (source.file.is_some() || source.env.is_some())
+            {
+                findings.add(
+                    format!("{path}.passwordFrom"),
+                    "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`",
+                );
+            }
+            if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse) {
+                if url.password.is_some() {
+                    findings.add(
+                        format!("{path}.url"),
+                        "holds a password, which everybody could read who reads the object; use `passwordFrom`",
+                    );
+                }
+                if matches!(url.address, RedisAddress::Unix(_)) {
+                    findings.add(format!("{path}.url"), "a unix socket cannot be reached from a pod; use redis://");
+                }
+            }
+        }
+        findings.0
+    }
+
+    fn check_addresses(&self, findings: &mut Findings) {
+        for (path, address) in [("listen.data", self.data_address()), ("listen.operations", self.operations_address())] {
+            match address.parse::<SocketAddr>() {
+                Err(_) => findings.add(path, format!("expected an IP address and a port such as 127.0.0.1:3000, found {address:?}")),
+                Ok(socket) if path == "listen.data" && self.auth.mode.is_none() && !socket.ip().is_loopback() => findings
+                    .add(path, format!("{address} is reachable from elsewhere and calls need no credential; say `auth.mode: none` if that is meant, or listen on 127.0.0.1")),
+                Ok(_) => {}
+            }
+        }
+        for (index, host) in self.hosts.iter().enumerate() {
+            if host.is_empty() || host.contains(['/', ':', ' ']) {
+                findings.add(format!("hosts[{index}]"), "expected a host name without scheme and port");
+            }
+        }
+        for (index, origin) in self.cors.origins().0.iter().enumerate() {
+            let parsed = url::Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            if parsed.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
+                findings.add(
+                    format!("cors.origins[{index}]"),
+                    "expected an origin such as https://app.example.com: scheme, host and port, no path",
+                );
+            }
+        }
+    }
+
+    fn check_limits(&self, findings: &mut Findings) {
+        let limits = &self.limits;
+        for (path, count, most) in [
+            ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
+            ("limits.maxInFlight", limits.max_in_flight(), 1_000_000),
+            ("limits.maxConnections", limits.max_connections(), 1_000_000),
+            ("workers", self.workers.unwrap_or(1), 256),
+        ] {
+            if !(1..=most).contains(&count) {
+                findings.add(path, format!("expected 1 to {most}, found {count}"));
+            }
+        }
+        for (path, size, least, most) in [
+            ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
+            ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
+            ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
+            ("limits.maxResultBytes", limits.max_result_bytes(), 1, 1 << 30),
+            ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
+        ] {
+            if !(least..=most).contains(&size.bytes()) {
+                findings.add(path, format!("expected {least} to {most} bytes, found {size}"));
+            }
+        }
+        for (path, duration) in [
+            ("limits.callTimeout", limits.call_timeout()),
+            ("limits.maxCallTimeout", limits.max_call_timeout()),
+            ("limits.headerTimeout", limits.header_timeout()),
+            ("limits.bodyTimeout", limits.body_timeout()),
+            ("limits.writeTimeout", limits.write_timeout()),
+        ] {
+            if duration.value().is_zero() {
+                findings.add(path, "has to be longer than nothing");
+            }
+        }
+    }
+}
+
+fn check_database(database: &Database, path: &str, findings: &mut Findings) {
+    let Some(redis) = &database.redis else {
+        findings.add(path, "expected the kind of database, which is `redis`");
+        return;
+    };
+    let path = format!("{path}.redis");
+    match (&redis.url, &redis.managed) {
+        (None, None) => findings.add(&path, "expected `url` of a Redis that exists, or `managed: {}` for one that DBX runs"),
+        (Some(_), Some(_)) => findings.add(&path, "`url` and `managed` exclude each other"),
+        (Some(url), None) => {
+            if let Err(message) = RedisUrl::parse(url) {
+                findings.add(format!("{path}.url"), message);
+            }
+        }
+        (None, Some(_)) => check_managed(redis, &path, findings),
+    }
+    if let Some(source) = &redis.password_from {
+        if source.sources() != 1 {
+            findings.add(format!("{path}.passwordFrom"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
+        }
+        if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse)
+            && url.password.is_some()
+        {
+            findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
+        }
+    }
+}
+
+fn check_managed(redis: &Redis, path: &str, findings: &mut Findings) {
+    for (field, given) in [("username", redis.username.is_some()), ("passwordFrom", redis.password_from.is_some())] {
+        if given {
+            findings.add(format!("{path}.{field}"), "a managed Redis has credentials of its own");
+        }
+    }
+}
+
+/// Whether a name fits in paths and in the names of Kubernetes objects.
+fn is_name(name: &str, most: usize) -> bool {
+    let bytes = name.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    (1..=most).contains(&bytes.len()) && bytes[0].is_ascii_lowercase() && bytes.iter().all(inner) && bytes[bytes.len() - 1] != b'-'
+}

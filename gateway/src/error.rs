@@ -1,0 +1,236 @@
+//! What a call can end in, other than a result: one table of stable codes, and the problem object (RFC 9457) that carries
+//! one. An error says what the caller should do; causes are for the log. It never holds a key, a value or a secret.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+/// Declares the codes with their HTTP status and title, in one place.
+macro_rules! codes {
+    ($($variant:ident $code:literal $status:literal $title:literal;)*) => {
+        /// What a client matches on. Codes are never renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "the title of each says it")]
+        pub enum Code { $($variant,)* }
+
+        impl Code {
+            /// All codes, in the order of the documentation.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            /// Its stable name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// Its HTTP status.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// What it means, in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson "malformed_json" 400 "The body is not JSON";
+    InvalidArgument "invalid_argument" 400 "An argument has a value it cannot have";
+    MissingArgument "missing_argument" 400 "A required argument is missing";
+    UnknownArgument "unknown_argument" 400 "The operation has no such argument";
+    BadEncoding "bad_encoding" 400 "Bytes are not encoded as they have to be";
+    Forbidden "forbidden" 403 "The request is not allowed";
+    UnknownOperation "unknown_operation" 404 "There is no such operation";
+    UnknownDatabase "unknown_database" 404 "There is no such database";
+    RouteNotFound "route_not_found" 404 "There is nothing at this path";
+    KeyNotFound "key_not_found" 404 "The key does not exist";
+    MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here";
+    NotAcceptable "not_acceptable" 406 "The answer cannot be given in a media type the request accepts";
+    RequestTimeout "request_timeout" 408 "The request took too long to arrive";
+    WrongType "wrong_type" 409 "The key holds another type";
+    Conflict "conflict" 409 "The call conflicts with the state of the data";
+    PreconditionFailed "precondition_failed" 412 "A condition of the request does not hold";
+    BodyTooLarge "body_too_large" 413 "The body is too large";
+    KeyTooLarge "key_too_large" 413 "A key is too large";
+    ValueTooLarge "value_too_large" 413 "A value is too large";
+    PipelineTooLarge "pipeline_too_large" 413 "The pipeline has too many calls";
+    ResultTooLarge "result_too_large" 413 "The result is too large";
+    UnsupportedMediaType "unsupported_media_type" 415 "The body is of a media type the gateway does not read";
+    RedisError "redis_error" 422 "Redis refused the command";
+    NotUtf8 "not_utf8" 422 "The result holds bytes that are not UTF-8";
+    HeadersTooLarge "headers_too_large" 431 "The headers are too large";
+    Internal "internal" 500 "The gateway failed";
+    NotAvailableYet "not_available_yet" 501 "This version does not offer the operation";
+    UnsupportedByServer "unsupported_by_server" 501 "The database's server does not have the command";
+    BackendError "backend_error" 502 "The database answered with something that is not its protocol";
+    BackendDenied "backend_denied" 502 "The database refused the gateway's own credentials";
+    Unavailable "unavailable" 503 "The database or the gateway cannot serve the call now";
+    Timeout "timeout" 504 "The database did not answer in time";
+    OutOfMemory "out_of_memory" 507 "The database is out of memory";
+}
+
+/// Whether the database may have carried out a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It was certainly not written to the database.
+    NotSent,
+    /// It was written and not answered: it may have happened.
+    Unknown,
+    /// It was answered; the answer is the error.
+    Answered,
+}
+
+/// A failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What it is.
+    pub code: Code,
+    /// What happened, for a person. No key, no value, no secret.
+    pub detail: Cow<'static, str>,
+    /// The argument, query parameter or header that is at fault.
+    pub param: Option<Cow<'static, str>>,
+    /// The byte of the body at fault, counted from 0.
+    pub position: Option<usize>,
+    /// The database's own error line.
+    pub redis: Option<String>,
+    /// The same call may be sent again and cannot do harm by that.
+    pub retryable: bool,
+    /// The call may or may not have been carried out.
+    pub outcome_unknown: bool,
+    /// The methods that are allowed, for `method_not_allowed`.
+    pub allow: Option<String>,
+}
+
+impl Error {
+    /// An error of a request: the same request will fail again.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            param: None,
+            position: None,
+            redis: None,
+            retryable: false,
+            outcome_unknown: false,
+            allow: None,
+        }
+    }
+
+    /// An error of the backend. It may be sent again if the database certainly did not see it, or `idempotent`.
+    pub fn backend(code: Code, detail: impl Into<Cow<'static, str>>, delivery: Delivery, idempotent: bool) -> Self {
+        let mut error = Self::new(code, detail);
+        error.retryable = match delivery {
+            Delivery::NotSent => true,
+            Delivery::Unknown => idempotent,
+            Delivery::Answered => false,
+        };
+        error.outcome_unknown = delivery == Delivery::Unknown && !idempotent;
+        error
+    }
+
+    /// Names what is at fault.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Says which byte of the body is at fault.
+    #[must_use]
+    pub fn position(mut self, position: usize) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// Says that the call may be sent again.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    /// The problem object. The same over every transport.
+    pub fn problem(&self, request_id: &str) -> Value {
+        let mut problem = Map::new();
+        problem.insert("type".into(), format!("/docs/errors#{}", self.code.name()).into());
+        problem.insert("title".into(), self.code.title().into());
+        problem.insert("status".into(), self.code.status().into());
+        problem.insert("detail".into(), json!(self.detail));
+        problem.insert("code".into(), self.code.name().into());
+        problem.insert("requestId".into(), request_id.into());
+        problem.insert("retryable".into(), self.retryable.into());
+        if let Some(param) = &self.param {
+            problem.insert("param".into(), json!(param));
+        }
+        if let Some(position) = self.position {
+            problem.insert("position".into(), position.into());
+        }
+        if let Some(line) = &self.redis {
+            problem.insert("redis".into(), line.as_str().into());
+        }
+        if self.outcome_unknown {
+            problem.insert("outcome".into(), "unknown".into());
+        }
+        Value::Object(problem)
+    }
+}
+
+/// Words that open a Redis error line, what they mean here, and whether the database certainly did nothing.
+const REDIS_WORDS: &[(&str, Code, bool)] = &[
+    ("WRONGTYPE", Code::WrongType, false),
+    ("EXECABORT", Code::Conflict, false),
+    ("BUSYGROUP", Code::Conflict, false),
+    ("BUSYKEY", Code::Conflict, false),
+    ("NOAUTH", Code::BackendDenied, false),
+    ("WRONGPASS", Code::BackendDenied, false),
+    ("NOPERM", Code::BackendDenied, false),
+    ("LOADING", Code::Unavailable, true),
+    ("BUSY", Code::Unavailable, true),
+    ("MASTERDOWN", Code::Unavailable, true),
+    ("CLUSTERDOWN", Code::Unavailable, true),
+    ("TRYAGAIN", Code::Unavailable, true),
+    ("READONLY", Code::Unavailable, true),
+    ("NOREPLICAS", Code::Unavailable, true),
+    ("MISCONF", Code::Unavailable, true),
+    ("OOM", Code::OutOfMemory, false),
+];
+
+/// Reads an error line of Redis (without its leading `-`). It may hold what the caller sent, so it goes to the caller and
+/// never to the log.
+pub fn from_redis(line: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(line).into_owned();
+    let word = text.split([' ', '\r']).next().unwrap_or_default();
+    let found = REDIS_WORDS.iter().find(|(known, _, _)| *known == word);
+    let (code, nothing_done) = found.map_or((Code::RedisError, false), |(_, code, nothing_done)| (*code, *nothing_done));
+    let mut error = Error::new(code, code.title());
+    error.retryable = nothing_done;
+    error.redis = Some(text);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_do_harm_is_retryable() {
+        let lost = |delivery, idempotent| {
+            let error = Error::backend(Code::Unavailable, "", delivery, idempotent);
+            (error.retryable, error.outcome_unknown)
+        };
+        assert_eq!(lost(Delivery::NotSent, false), (true, false));
+        assert_eq!(lost(Delivery::Unknown, true), (true, false));
+        assert_eq!(lost(Delivery::Unknown, false), (false, true));
+        assert_eq!(lost(Delivery::Answered, true), (false, false));
+    }
+
+    #[test]
+    fn redis_words_have_codes() {
+        assert_eq!(from_redis(b"WRONGTYPE Operation against").code, Code::WrongType);
+        assert_eq!(from_redis(b"BUSYGROUP x").code, Code::Conflict);
+        assert!(from_redis(b"LOADING Redis is loading").retryable);
+        assert_eq!(from_redis(b"ERR value is not an integer").code, Code::RedisError);
+    }
+}

@@ -18,6 +18,7 @@ docker_socket=unix://$docker_dir/docker.sock
 
 kind_version=v0.30.0
 helm_version=v3.19.0
+kubernetes_version=$(awk '$1 == "require" && $2 == "k8s.io/kubernetes" {print $3}' "$cluster_dir/kubernetes/go.mod")
 redis_image=redis:7.0
 
 # hash FILE...: changes when any of the files does, and only then.

@@ -213,8 +213,6 @@ section! {
         header_timeout: Duration = "60s";
         /// How long a client may take to send a request's body.
         body_timeout: Duration = "30s";
-        /// How long a client may stop reading an answer before its connection is closed.
-        write_timeout: Duration = "30s";
     }
 }
 

@@ -52,7 +52,9 @@ fn mistakes_are_told_with_their_paths() {
 fn a_pod_cannot_use_what_only_a_machine_has() {
     let paths = |yaml: &str| config(yaml).validate_on_kubernetes().into_iter().map(|invalid| invalid.path).collect::<Vec<_>>();
     assert_eq!(
-        paths("databases: [{ name: a, redis: { url: 'redis://u:p@a', } }, { name: b, redis: { url: 'redis://b', passwordFrom: { env: P } } }]"),
+        paths(
+            "databases: [{ name: a, redis: { url: 'redis://u:p@a', } }, { name: b, redis: { url: 'redis://b', passwordFrom: { env: P } } }]"
+        ),
         ["auth.mode", "databases[0].redis.url", "databases[1].redis.passwordFrom"]
     );
 }

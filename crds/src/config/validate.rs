@@ -221,7 +221,6 @@ impl GatewayConfig {
             ("limits.maxCallTimeout", limits.max_call_timeout()),
             ("limits.headerTimeout", limits.header_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
-            ("limits.writeTimeout", limits.write_timeout()),
         ] {
             if duration.value().is_zero() {
                 findings.add(path, "has to be longer than nothing");

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # the names of settings.sh
 # What the cluster needs of the host: Debian packages, a Docker daemon, programs. Sourced.
 
 # ensure_package PROGRAM PACKAGE...: installs the packages when the program is missing.

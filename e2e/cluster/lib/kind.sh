@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # the names of settings.sh
 # The kind cluster: its node image, its making and removing, the images in it. Sourced.
 
 kind() { "$tools_dir/kind" "$@"; }

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # the names are for those who source this
 # Where things are, which versions are used, and how a step reports. Sourced by the scripts of this
 # folder; starts nothing and writes nothing.
 
@@ -21,12 +22,12 @@ helm_version=v3.19.0
 kubernetes_version=$(awk '$1 == "require" && $2 == "k8s.io/kubernetes" {print $3}' "$cluster_dir/kubernetes/go.mod")
 redis_image=redis:7.0
 
-# hash FILE...: changes when any of the files does, and only then.
-hash() { (cd "$cluster_dir" && sha256sum "$@") | sha256sum | cut -c1-12; }
+# hash PATH...: changes when a file at or below the paths does, and only then.
+hash() { (cd "$cluster_dir" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-12; }
 
-kubernetes_dir=$DBX_CACHE/kubernetes/$(hash kubernetes/go.{mod,sum} kubernetes/build kubernetes/*.go kubernetes/pause/main.go)
+kubernetes_dir=$DBX_CACHE/kubernetes/$(hash kubernetes)
 tools_dir=$DBX_CACHE/tools/kind-$kind_version-helm-$helm_version
-node_image=dbx-e2e/node:$(hash kubernetes/go.{mod,sum} kubernetes/build kubernetes/*.go node/* ../../images/rootfs.sh)
+node_image=dbx-e2e/node:$(hash kubernetes node ../../images/rootfs.sh)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }

@@ -1,0 +1,36 @@
+# `make` alone prints the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down run test e2e bench images generate lint clean
+
+help: ## Print the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
+
+demo: ## A Kubernetes cluster, the operator, a gateway that answers curl
+	@scripts/demo up
+
+demo-down: ## Remove what demo made
+	@scripts/demo down
+
+run: ## Just a gateway with a Redis of its own on this machine, at localhost:3000
+	@scripts/run
+
+test: ## Every check and every test, a Kubernetes cluster included
+	@scripts/test
+
+e2e: ## Only the end-to-end tests on the cluster
+	@scripts/test e2e
+
+bench: ## Measure against the floor and peers; writes docs/src/benchmarks.md
+	@bench/run
+
+images: ## Container images of gateway and operator
+	@scripts/tools rust docker && images/build
+
+generate: ## Write all generated files anew
+	@scripts/generate
+
+lint: ## Formatting, clippy, licences and advisories, generated files
+	@scripts/test lint
+
+clean: ## Remove what was built in this checkout
+	@cargo clean

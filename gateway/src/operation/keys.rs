@@ -1,0 +1,6 @@
+//! What works on keys of every type.
+
+use super::Operation;
+
+/// The operations of the group.
+pub(super) const OPERATIONS: &[Operation] = &[];

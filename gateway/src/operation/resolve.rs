@@ -87,6 +87,7 @@ mod tests {
     fn words_find_their_operation() {
         let name = |words: &[&[u8]]| resolve(words).map(|id| id.operation().name);
         assert_eq!(name(&[b"gEt", b"a"]), Some("get"));
+        assert_eq!(name(&[b"object", b"Encoding", b"a"]), Some("object_encoding"));
         assert_eq!(name(&[b"object"]), None);
         assert_eq!(name(&[b"nonsense"]), None);
         assert_eq!(name(&[&b"x".repeat(100)]), None);

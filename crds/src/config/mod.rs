@@ -139,6 +139,16 @@ pub struct Managed {
     pub delete_storage: Option<bool>,
 }
 
+impl Managed {
+    /// Size of the volume when none is said.
+    pub const DEFAULT_STORAGE: &'static str = "1Gi";
+
+    /// Size of the volume.
+    pub fn storage(&self) -> &str {
+        self.storage.as_deref().unwrap_or(Self::DEFAULT_STORAGE)
+    }
+}
+
 /// Who may call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -304,6 +314,13 @@ impl From<&'static str> for Origins {
 }
 
 impl GatewayConfig {
+    /// Every setting as a JSON schema without references, so that a reader can walk it.
+    #[must_use]
+    pub fn schema() -> schemars::Schema {
+        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        settings.into_generator().into_root_schema_for::<Self>()
+    }
+
     /// The same configuration with every default written out and no password in a URL: what `dbx-gateway check` prints.
     #[must_use]
     pub fn effective(&self) -> Self {

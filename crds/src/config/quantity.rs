@@ -5,9 +5,6 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-const DURATION: &str = r"^([0-9]+(ms|s|m|h))+$";
-const SIZE: &str = r"^[0-9]+(B|KiB|MiB|GiB)?$";
-
 /// A length of time: `250ms`, `5s`, `1m30s`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -17,6 +14,9 @@ pub struct Duration {
 }
 
 impl Duration {
+    /// What its text looks like, as the schema says it.
+    pub const PATTERN: &'static str = r"^([0-9]+(ms|s|m|h))+$";
+
     /// Its length.
     pub fn value(&self) -> std::time::Duration {
         self.value
@@ -45,6 +45,9 @@ pub struct Size {
 }
 
 impl Size {
+    /// What its text looks like, as the schema says it.
+    pub const PATTERN: &'static str = r"^[0-9]+(B|KiB|MiB|GiB)?$";
+
     /// Its number of bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -62,7 +65,7 @@ impl FromStr for Size {
 }
 
 macro_rules! quantity {
-    ($type:ident, $pattern:expr) => {
+    ($type:ident) => {
         impl TryFrom<String> for $type {
             type Error = String;
 
@@ -99,11 +102,11 @@ macro_rules! quantity {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "maxLength": 32 })
+                json_schema!({ "type": "string", "pattern": Self::PATTERN, "maxLength": 32 })
             }
         }
     };
 }
 
-quantity!(Duration, DURATION);
-quantity!(Size, SIZE);
+quantity!(Duration);
+quantity!(Size);

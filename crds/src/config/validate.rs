@@ -70,8 +70,11 @@ impl RedisUrl {
         };
         let database = match index {
             None => 0,
-            Some(index) => index.parse().map_err(|_| format!("expected a database index after the host, found {index:?}"))?,
+            Some(index) => index.parse().map_err(|_| "expected a whole number, the database's index, after the host")?,
         };
+        if url.fragment().is_some() || url.query_pairs().any(|(name, _)| name != "db" || url.scheme() == "redis") {
+            return Err("expected nothing after the database's index; `#`, `?` and `/` in a password are written %23, %3F and %2F".into());
+        }
         let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
         let password = url.password().map(decode).transpose()?;
         Ok(Self { address, username, password, database })

@@ -2,3 +2,5 @@
 //! resources that carry it. A limit, a default or a name of the configuration stands here and nowhere else.
 
 pub mod config;
+#[cfg(feature = "kube")]
+pub mod gateway;

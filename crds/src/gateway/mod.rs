@@ -1,0 +1,198 @@
+//! `DbxGateway`: a gateway as Kubernetes sees it. Every field here does something; there is no patch of what the operator
+//! makes, since who may create a gateway may already run pods as a ServiceAccount of its namespace.
+
+mod schema;
+mod status;
+
+pub use schema::{RULES, Rule, crd};
+pub use status::{Condition, DatabaseStatus, DbxGatewayStatus, Reason, State};
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::GatewayConfig;
+
+/// The annotation whose change makes the operator look at a gateway again.
+pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
+
+/// A gateway to databases: its configuration, and how it runs.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "dbx.dev",
+    version = "v1alpha1",
+    kind = "DbxGateway",
+    plural = "dbxgateways",
+    namespaced,
+    shortname = "dbxgw",
+    category = "dbx",
+    status = "DbxGatewayStatus",
+    derive = "PartialEq",
+    doc = "A gateway that puts an HTTP and WebSocket API in front of databases.",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Pods that are ready"),
+    printcolumn(name = "Databases", type_ = "string", json_path = ".status.databasesReady", description = "Databases that answer, of all"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DbxGatewaySpec {
+    /// The gateway's configuration: what its own file holds.
+    pub config: GatewayConfig,
+    /// How many pods. Default: `1`. Written out, it can be scaled with `kubectl scale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// The gateway's image. Default: the one of the operator's release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// What each pod asks for and may use. Default: requests of 50m CPU and 32Mi memory, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Labels of the nodes that pods may run on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that pods bear, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Verbatim>,
+    /// Where pods would rather run, as in a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Verbatim>,
+    /// The PriorityClass of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+    /// Annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
+    pub pod_annotations: BTreeMap<String, String>,
+    /// Labels of the pods, besides those that the operator sets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
+    pub pod_labels: BTreeMap<String, String>,
+    /// The Service in front of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// Change nothing until this is `false` again. What runs goes on running. Default: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+}
+
+/// An image: a repository, and a tag or a digest of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Registry and path. Default: the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[a-zA-Z0-9][-._/:a-zA-Z0-9]*$"))]
+    pub repository: Option<String>,
+    /// Its tag. Default: the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z0-9_][-._a-zA-Z0-9]*$"))]
+    pub tag: Option<String>,
+    /// Its digest, instead of a tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 160), regex(pattern = r"^sha(256|512):[a-f0-9]{64,128}$"))]
+    pub digest: Option<String>,
+    /// When nodes pull it. Default: the operator's setting, `IfNotPresent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+    /// Secrets of the gateway's namespace that pulling needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub pull_secrets: Vec<NamedRef>,
+}
+
+/// When nodes pull an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "Kubernetes' own words")]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+/// An object of the gateway's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What a pod asks for and may use: `cpu`, `memory` and others, as quantities in quotes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resources {
+    /// What the scheduler sets aside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 32 }))]
+    pub requests: BTreeMap<String, String>,
+    /// What the pod may not exceed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 32 }))]
+    pub limits: BTreeMap<String, String>,
+}
+
+/// An object that goes into the pod as it is; the API server judges it there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transform = schema::preserve_unknown)]
+pub struct Verbatim(pub Map<String, Value>);
+
+/// The Service in front of the pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// How it is reached. Default: `ClusterIP`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ServiceType>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
+    pub annotations: BTreeMap<String, String>,
+    /// The port it listens on. Default: `3000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// The port on every node, for `NodePort` and `LoadBalancer`. Default: one that Kubernetes picks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<i32>,
+}
+
+/// How a Service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "Kubernetes' own words")]
+pub enum ServiceType {
+    ClusterIP,
+    NodePort,
+    LoadBalancer,
+}
+
+impl DbxGatewaySpec {
+    /// How many pods are wanted.
+    pub fn replicas(&self) -> i32 {
+        self.replicas.unwrap_or(1)
+    }
+
+    /// Whether the operator may not change anything.
+    pub fn paused(&self) -> bool {
+        self.paused.unwrap_or(false)
+    }
+
+    /// The Service's port.
+    pub fn port(&self) -> i32 {
+        self.service.as_ref().and_then(|service| service.port).unwrap_or(3000)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+use super::*;
+
+#[test]
+fn prints() {
+    println!("{}", serde_yaml::to_string(&crd()).unwrap());
+}

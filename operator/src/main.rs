@@ -1,2 +1,21 @@
-//! The operator.
-fn main() {}
+//! The control plane: turns a `DbxGateway` into a running gateway.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dbx_operator::{app, args};
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let result = match args.command.unwrap_or(args::Command::Run) {
+        args::Command::Run => app::run(args.run),
+        args::Command::Crds => app::print_definitions(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dbx-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

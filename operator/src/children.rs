@@ -1,0 +1,158 @@
+//! What exists: metadata of every object that the operator made, kept up to date by watches, and the status of
+//! Deployments. Watches select by label, so nothing else is held; Secrets are neither listed nor watched.
+
+use std::{collections::HashMap, sync::Arc};
+
+use dbx_crds::gateway::DbxGateway;
+use futures::{Stream, StreamExt, stream::SelectAll};
+use k8s_openapi::{
+    api::apps::v1::{Deployment, DeploymentSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, Store, store},
+        watcher,
+    },
+};
+
+use crate::{desired::Kind, metrics::Metrics, names};
+
+pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
+type Child = PartialObjectMeta<DynamicObject>;
+
+/// What is known of one child.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) kind: Kind,
+    pub(crate) meta: ObjectMeta,
+}
+
+/// Everything that exists.
+pub(crate) struct Children {
+    client: Client,
+    stores: HashMap<Kind, Store<Child>>,
+    deployments: Store<Deployment>,
+}
+
+/// How the API names a kind.
+pub(crate) fn resource(kind: Kind) -> ApiResource {
+    let (group, version) = kind.api_version().rsplit_once('/').unwrap_or(("", kind.api_version()));
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.name()), kind.plural())
+}
+
+impl Children {
+    /// Starts to watch. The stream names a gateway whenever one of its children changed.
+    pub(crate) fn watch(client: &Client, metrics: &Arc<Metrics>) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
+        let config = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
+        let mut triggers = SelectAll::new();
+        let mut stores = HashMap::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment) {
+            let api: Api<Child> = Api::all_with(client.clone(), &resource(kind));
+            let writer = kube::runtime::reflector::store::Writer::new(resource(kind));
+            stores.insert(kind, writer.as_reader());
+            let events = watcher(api, config()).modify(|child: &mut Child| trim(&mut child.metadata)).default_backoff().reflect(writer);
+            triggers.push(owners(events.touched_objects(), kind.name(), metrics));
+        }
+        let (deployments, writer) = store();
+        let events = watcher(Api::<Deployment>::all(client.clone()), config()).modify(trim_deployment).default_backoff().reflect(writer);
+        triggers.push(owners(events.touched_objects(), Kind::Deployment.name(), metrics));
+        (Self { client: client.clone(), stores, deployments }, triggers)
+    }
+
+    /// Waits until every kind was listed once.
+    pub(crate) async fn listed(&self) {
+        for store in self.stores.values() {
+            // The writer lives in the controller's stream; without it the process ends anyway.
+            let _ = store.wait_until_ready().await;
+        }
+        let _ = self.deployments.wait_until_ready().await;
+    }
+
+    /// The metadata of an object: from the cache, and where that has none, from the API server.
+    pub(crate) async fn find(&self, kind: Kind, namespace: &str, name: &str) -> kube::Result<Option<ObjectMeta>> {
+        if let Some(meta) = self.cached(kind, namespace, name) {
+            return Ok(Some(meta));
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
+        Ok(api.get_metadata_opt(name).await?.map(|object| object.metadata))
+    }
+
+    fn cached(&self, kind: Kind, namespace: &str, name: &str) -> Option<ObjectMeta> {
+        if kind == Kind::Deployment {
+            return self.deployment(namespace, name).map(|deployment| deployment.metadata.clone());
+        }
+        let reference = ObjectRef::new_with(name, resource(kind)).within(namespace);
+        self.stores.get(&kind)?.get(&reference).map(|child| child.metadata.clone())
+    }
+
+    /// A Deployment's metadata, replicas and status.
+    pub(crate) fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Deployment>> {
+        self.deployments.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The cached children that a gateway owns.
+    pub(crate) fn owned_by(&self, namespace: &str, uid: &str) -> Vec<Known> {
+        let ours = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace) && owner_uid(meta) == Some(uid);
+        let mut known = Vec::new();
+        for (kind, store) in &self.stores {
+            let children = store.state_filter(|child| ours(&child.metadata));
+            known.extend(children.into_iter().map(|child| Known { kind: *kind, meta: child.metadata.clone() }));
+        }
+        known
+    }
+}
+
+/// The uid of the controller that an object belongs to.
+pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+/// The gateways that changed children belong to: by owner, and where there is none, by label.
+fn owners<K>(
+    touched: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    kind: &'static str,
+    metrics: &Arc<Metrics>,
+) -> futures::stream::BoxStream<'static, ObjectRef<Gateway>>
+where
+    K: Resource + Send + 'static,
+{
+    let metrics = metrics.clone();
+    touched
+        .filter_map(move |event| {
+            let reference = match event {
+                Ok(child) => gateway_of(child.meta()),
+                Err(error) => {
+                    metrics.watch_errors.with_label_values(&[kind]).inc();
+                    tracing::warn!(kind, error = %error, "a watch ended and is started again");
+                    None
+                }
+            };
+            std::future::ready(reference)
+        })
+        .boxed()
+}
+
+fn gateway_of(meta: &ObjectMeta) -> Option<ObjectRef<Gateway>> {
+    let namespace = meta.namespace.as_deref()?;
+    let owner =
+        meta.owner_references.iter().flatten().find(|owner| owner.kind == "DbxGateway" && owner.api_version.starts_with("dbx.dev/"));
+    let name = owner.map(|owner| &owner.name).or_else(|| meta.labels.as_ref()?.get(names::INSTANCE))?;
+    Some(ObjectRef::new(name).within(namespace))
+}
+
+fn trim(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+}
+
+/// Of a Deployment, only what a rollout's state is read from.
+fn trim_deployment(deployment: &mut Deployment) {
+    trim(deployment.meta_mut());
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    deployment.spec = Some(DeploymentSpec { replicas, ..DeploymentSpec::default() });
+    deployment.annotations_mut().retain(|key, _| key != "kubectl.kubernetes.io/last-applied-configuration");
+}

@@ -1,0 +1,249 @@
+//! One look at one gateway.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use dbx_crds::gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_AT, Reason};
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    runtime::controller::Action,
+};
+use serde_json::json;
+
+use super::{Context, Failure, api};
+use crate::{
+    apply::{self, Refused},
+    children::Gateway,
+    desired::{self, Input, desired},
+    memory::{Answers, Look, Notes},
+    minted,
+    names::{self, MANAGER},
+    pods, probe,
+    prune::prune,
+    render::{Rendered, render},
+    resolve::{self, Auth},
+    retry::jittered,
+    status::{Finding, Observation, Outcome, is_complete, status},
+};
+
+/// Resolve, validate, desired, apply, status.
+pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+    let asked = gateway.annotations().get(RECONCILE_AT).cloned();
+    if asked != notes.asked {
+        notes.asked = asked;
+        notes.look = None;
+        notes.answers = None;
+    }
+    let rendered = render(&gateway.name_any(), &gateway.spec.config);
+    let (outcome, failure) = match invalid(&gateway.spec) {
+        Some(finding) => (Outcome::Rejected(finding), None),
+        None if gateway.spec.paused() => (Outcome::Paused, None),
+        None => program(gateway, &rendered, context, notes).await?,
+    };
+    let rejected = matches!(outcome, Outcome::Rejected(_));
+    let refs = match &notes.look {
+        Some(look) if !rejected => look.refs.clone(),
+        _ => Ok(()),
+    };
+    let deployment = context.children.deployment(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
+    // Somebody else's Deployment, in the way of ours, says nothing about this gateway.
+    let deployment = deployment.filter(|deployment| crate::children::owner_uid(&deployment.metadata) == gateway.uid().as_deref());
+    ask_pods(gateway, deployment.as_deref(), context, notes).await?;
+    let answers = notes.answers.as_ref();
+    let observation = Observation {
+        outcome,
+        refs,
+        deployment: deployment.as_deref(),
+        failure: answers.and_then(|answers| answers.failure.clone()),
+        databases: answers.map(|answers| answers.databases.clone()).unwrap_or_default(),
+        config_hash: Some(rendered.hash),
+        version: Some(desired::image(gateway, &context.settings.gateway_image).1),
+    };
+    write_status(gateway, &observation, context, notes).await?;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(Action::requeue(next(context, notes, rejected, deployment.as_deref()))),
+    }
+}
+
+/// The mistakes of a specification, all at once.
+fn invalid(spec: &DbxGatewaySpec) -> Option<Finding> {
+    let mistakes = spec.config.validate_on_kubernetes();
+    let told: Vec<String> = mistakes.iter().map(|mistake| format!("spec.config.{mistake}")).collect();
+    (!told.is_empty()).then(|| Finding::new(Reason::InvalidConfig, told.join("; ")))
+}
+
+/// Makes the cluster as it should be. An error of the API server goes into the status before it is tried again.
+async fn program(
+    gateway: &DbxGateway,
+    rendered: &Rendered,
+    context: &Context,
+    notes: &mut Notes,
+) -> Result<(Outcome, Option<kube::Error>), Failure> {
+    let (client, children, namespace) = (&context.client, &context.children, gateway.namespace().unwrap_or_default());
+    let known = BTreeMap::new();
+    let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
+    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+    if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
+        return Ok((Outcome::Rejected(conflict), None));
+    }
+    if is_due(gateway, context, notes) {
+        match look(gateway, context, notes).await? {
+            Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
+            None => {
+                let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
+                objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+            }
+        }
+    }
+    if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
+        let message = match &error {
+            kube::Error::Api(status) => status.message.clone(),
+            other => other.to_string(),
+        };
+        let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {message}", kind.name()));
+        return Ok((Outcome::Failed(finding), Some(error)));
+    }
+    prune(client, children, &context.metrics, gateway, &objects).await?;
+    Ok((Outcome::Programmed, None))
+}
+
+fn is_due(gateway: &DbxGateway, context: &Context, notes: &Notes) -> bool {
+    let subject = resolve::subject(gateway);
+    notes.look.as_ref().is_none_or(|look| look.subject != subject || resolve::again(look, context.resync) <= Instant::now())
+}
+
+/// Looks at references, and makes Secrets of managed databases that are absent.
+async fn look(gateway: &DbxGateway, context: &Context, notes: &mut Notes) -> Result<Option<Finding>, Failure> {
+    let refs = resolve::references_exist(&context.client, gateway).await?;
+    let mut auth = BTreeMap::new();
+    for (database, found) in resolve::auth(&context.client, gateway).await? {
+        let uid = match found {
+            Auth::Present(uid) => uid,
+            Auth::Absent => minted::mint(&context.client, gateway, &database).await?,
+            Auth::Foreign => {
+                let name = names::auth(&gateway.name_any(), &database);
+                return Ok(Some(apply::foreign("Secret", &gateway.namespace().unwrap_or_default(), &name)));
+            }
+        };
+        auth.insert(database, uid);
+    }
+    let misses = if refs.is_ok() { 0 } else { notes.look.as_ref().map_or(0, |look| look.misses) + 1 };
+    notes.look = Some(Look { at: Instant::now(), subject: resolve::subject(gateway), refs, auth, misses });
+    Ok(None)
+}
+
+/// Asks pods when the Deployment's status changed, while pods are being replaced, and else from time to time.
+async fn ask_pods(gateway: &DbxGateway, deployment: Option<&Deployment>, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let running = deployment.filter(|deployment| deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0) > 0);
+    let Some(deployment) = running else {
+        (notes.answers, notes.rolling_since) = (None, None);
+        return Ok(());
+    };
+    let complete = is_complete(deployment);
+    notes.rolling_since = if complete { None } else { notes.rolling_since.or_else(|| Some(Instant::now())) };
+    let mut hasher = DefaultHasher::new();
+    json!(deployment.status).hash(&mut hasher);
+    let subject = hasher.finish();
+    let period = if complete { context.probe } else { Duration::from_secs(4) };
+    if notes.answers.as_ref().is_some_and(|answers| answers.subject == subject && answers.at.elapsed() < period.mul_f64(0.9)) {
+        return Ok(());
+    }
+    let pods = pods::list(&context.client, gateway).await?;
+    let databases = probe::ask(&pods::addresses(&pods)).await;
+    let mut failure = pods::failure(&pods).filter(|_| !complete);
+    if failure.is_none()
+        && !complete
+        && let Some((pod, address)) = pods::unready(&pods)
+    {
+        failure = probe::complaint(&address).await.map(|complaint| format!("pod {pod} is not ready: {complaint}"));
+    }
+    notes.answers = Some(Answers { at: Instant::now(), subject, databases, failure });
+    Ok(())
+}
+
+/// When to look again if nothing happens.
+fn next(context: &Context, notes: &Notes, rejected: bool, deployment: Option<&Deployment>) -> Duration {
+    let mut next = context.resync;
+    if let Some(look) = notes.look.as_ref().filter(|look| look.refs.is_err()) {
+        next = next.min(resolve::again(look, context.resync).saturating_duration_since(Instant::now()));
+    }
+    if rejected {
+        next = next.min(Duration::from_secs(30));
+    }
+    if deployment.is_some_and(|deployment| deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0) > 0) {
+        next = next.min(context.probe);
+    }
+    if let Some(since) = notes.rolling_since {
+        next = next.min((since.elapsed() / 6).clamp(Duration::from_secs(5), Duration::from_secs(60)));
+    }
+    jittered(next.max(Duration::from_millis(500)))
+}
+
+async fn write_status(gateway: &DbxGateway, seen: &Observation<'_>, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let known = gateway.status.clone().unwrap_or_default();
+    let before = notes.status.clone().unwrap_or_else(|| known.clone());
+    let after = status(gateway, &before, seen, &Time(Timestamp::now()));
+    if after == before && notes.status.is_some() || after == known {
+        notes.status = Some(after);
+        return Ok(());
+    }
+    patch_status(context, &gateway.namespace().unwrap_or_default(), &gateway.name_any(), gateway.uid(), &after).await?;
+    context.events.publish(gateway, &before, &after).await;
+    notes.status = Some(after);
+    Ok(())
+}
+
+async fn patch_status(context: &Context, namespace: &str, name: &str, uid: Option<String>, status: &DbxGatewayStatus) -> kube::Result<()> {
+    let patch = json!({
+        "apiVersion": DbxGateway::api_version(&()),
+        "kind": DbxGateway::kind(&()),
+        // With the uid, the status cannot land on another object of the same name.
+        "metadata": { "name": name, "uid": uid },
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    let result = api(&context.client, namespace).patch_status(name, &params, &Patch::Apply(&patch)).await.map(drop);
+    context.metrics.statuses.with_label_values(&[if result.is_ok() { "ok" } else { "error" }]).inc();
+    match result {
+        // Deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        result => result,
+    }
+}
+
+/// Says of an object that cannot be read where its mistake is. It was stored past the schema; the others go on.
+pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+    let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
+    let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &ApiResource::erase::<DbxGateway>(&()));
+    let Some(object) = objects.get_opt(&name).await? else { return Ok(Action::await_change()) };
+    let message = match serde_path_to_error::deserialize::<_, DbxGatewaySpec>(&object.data["spec"]) {
+        Ok(_) => return Ok(Action::requeue(Duration::from_secs(5))),
+        Err(error) => format!("spec.{}: {}", error.path(), error.inner()),
+    };
+    let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
+    readable.metadata = object.metadata.clone();
+    let before: DbxGatewayStatus = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let seen = Observation {
+        outcome: Outcome::Rejected(Finding::new(Reason::InvalidObject, message)),
+        refs: Ok(()),
+        deployment: None,
+        failure: None,
+        databases: Vec::new(),
+        config_hash: None,
+        version: None,
+    };
+    let mut after = status(&readable, &before, &seen, &Time(Timestamp::now()));
+    (after.databases_ready, after.url) = (None, None);
+    if after != before {
+        patch_status(context, &namespace, &name, readable.uid(), &after).await?;
+        context.events.publish(&readable, &before, &after).await;
+    }
+    notes.status = Some(after);
+    Ok(Action::requeue(jittered(context.resync)))
+}

@@ -1,0 +1,230 @@
+//! What should exist for a gateway. Pure: no clock, no network, one file for each kind of resource.
+
+mod config_map;
+mod deployment;
+mod disruption_budget;
+mod mounts;
+mod redis;
+mod service;
+mod service_account;
+
+use std::collections::BTreeMap;
+
+use dbx_crds::{
+    config::{Duration, Managed},
+    gateway::{DbxGateway, PullPolicy},
+};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::{args::Run, names, render::Rendered};
+
+pub use redis::acl;
+
+/// A kind of object that the operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "Kubernetes' own words")]
+pub enum Kind {
+    ServiceAccount,
+    ConfigMap,
+    PersistentVolumeClaim,
+    Service,
+    StatefulSet,
+    Deployment,
+    PodDisruptionBudget,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are applied.
+    pub const ALL: [Self; 7] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::StatefulSet,
+        Self::Deployment,
+        Self::PodDisruptionBudget,
+    ];
+
+    /// Its name in an object.
+    pub fn name(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// Its API version in an object.
+    pub fn api_version(self) -> &'static str {
+        self.parts().0
+    }
+
+    /// Its plural in paths.
+    pub fn plural(self) -> &'static str {
+        self.parts().2
+    }
+
+    fn parts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::ServiceAccount => ("v1", "ServiceAccount", "serviceaccounts"),
+            Self::ConfigMap => ("v1", "ConfigMap", "configmaps"),
+            Self::PersistentVolumeClaim => ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+            Self::Service => ("v1", "Service", "services"),
+            Self::StatefulSet => ("apps/v1", "StatefulSet", "statefulsets"),
+            Self::Deployment => ("apps/v1", "Deployment", "deployments"),
+            Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        }
+    }
+}
+
+/// An object that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name, in the gateway's namespace.
+    pub name: String,
+    /// All that the operator has to say about it.
+    pub body: Value,
+}
+
+/// What the operator's own settings contribute.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The gateway's image when an object names none.
+    pub gateway_image: String,
+    /// The image of managed Redis servers.
+    pub redis_image: String,
+    /// When nodes pull them.
+    pub pull_policy: PullPolicy,
+    /// Secrets that pulling them needs.
+    pub pull_secrets: Vec<String>,
+}
+
+impl From<&Run> for Settings {
+    fn from(run: &Run) -> Self {
+        Self {
+            gateway_image: run.gateway_image.clone(),
+            redis_image: run.redis_image.clone(),
+            pull_policy: run.pull_policy,
+            pull_secrets: run.pull_secrets.clone(),
+        }
+    }
+}
+
+/// Everything that the objects of one gateway are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The gateway.
+    pub gateway: &'a DbxGateway,
+    /// Its rendered configuration.
+    pub rendered: &'a Rendered,
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// For each managed database the uid of its Secret, whose change has to restart the server.
+    pub auth: &'a BTreeMap<String, String>,
+}
+
+/// Everything that should exist, in the order in which it is applied.
+pub fn desired(input: Input<'_>) -> Vec<Object> {
+    let mut objects =
+        vec![service_account::desired(input), config_map::desired(input), deployment::desired(input), service::desired(input)];
+    objects.extend(disruption_budget::desired(input));
+    for (database, managed) in managed(input.gateway) {
+        objects.extend(redis::desired(input, database, managed));
+    }
+    objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    objects
+}
+
+/// The managed databases of a gateway.
+pub fn managed(gateway: &DbxGateway) -> impl Iterator<Item = (&str, &Managed)> {
+    let databases = gateway.spec.config.databases.iter();
+    databases.filter_map(|database| Some((database.name.as_str(), database.redis.as_ref()?.managed.as_ref()?)))
+}
+
+/// The image that a gateway runs, and its version: tag or digest.
+pub fn image(gateway: &DbxGateway, default: &str) -> (String, String) {
+    let (repository, version) = split(default);
+    let Some(image) = &gateway.spec.image else { return (default.into(), version.into()) };
+    let repository = image.repository.as_deref().unwrap_or(repository);
+    match (&image.digest, &image.tag) {
+        (Some(digest), _) => (format!("{repository}@{digest}"), digest.clone()),
+        (None, Some(tag)) => (format!("{repository}:{tag}"), tag.clone()),
+        (None, None) if version.contains(':') => (format!("{repository}@{version}"), version.into()),
+        (None, None) => (format!("{repository}:{version}"), version.into()),
+    }
+}
+
+/// Takes an image apart: repository, and tag or digest.
+fn split(image: &str) -> (&str, &str) {
+    if let Some(parts) = image.split_once('@') {
+        return parts;
+    }
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (image, "latest"),
+    }
+}
+
+/// Secrets that pulling a gateway's images needs.
+fn pull_secrets(input: Input<'_>) -> Option<Vec<Value>> {
+    let own = input.gateway.spec.image.iter().flat_map(|image| image.pull_secrets.iter().map(|secret| secret.name.as_str()));
+    let mut names: Vec<&str> = own.chain(input.settings.pull_secrets.iter().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| names.into_iter().map(|name| json!({ "name": name })).collect())
+}
+
+/// Whole seconds, rounded up.
+fn seconds(duration: &Duration) -> u64 {
+    duration.value().as_millis().div_ceil(1000) as u64
+}
+
+/// An object of a component, owned by the gateway.
+fn object(input: Input<'_>, kind: Kind, name: String, component: &str, rest: Value) -> Object {
+    let mut object = unowned(input, kind, name, component, rest);
+    object.body["metadata"]["ownerReferences"] = json!([owner(input.gateway)]);
+    object
+}
+
+/// An object of a component that outlives the gateway.
+fn unowned(input: Input<'_>, kind: Kind, name: String, component: &str, rest: Value) -> Object {
+    let mut body = json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.name(),
+        "metadata": {
+            "name": name,
+            "namespace": input.gateway.namespace(),
+            "labels": names::labels(&input.gateway.name_any(), component),
+        },
+    });
+    let (Value::Object(fields), Value::Object(rest)) = (&mut body, rest) else { unreachable!("both are objects") };
+    fields.extend(rest);
+    drop_nulls(&mut body);
+    Object { kind, name, body }
+}
+
+/// The reference by which Kubernetes deletes a child after its gateway.
+pub fn owner(gateway: &DbxGateway) -> Value {
+    json!({
+        "apiVersion": "dbx.dev/v1alpha1",
+        "kind": "DbxGateway",
+        "name": gateway.name_any(),
+        "uid": gateway.uid(),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// What is not said is left out.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

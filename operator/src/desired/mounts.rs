@@ -1,0 +1,51 @@
+//! The Secrets and ConfigMaps that a configuration names, as directories of the pod: `/etc/dbx/secrets/<name>/<key>`.
+//! Whole directories, never `subPath`, so that a change reaches the pod; of each object only the keys that are named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dbx_crds::config::GatewayConfig;
+use serde_json::{Value, json};
+
+use crate::names;
+
+const DIRECTORY: &str = "/etc/dbx/secrets";
+
+/// The keys that are named of one object.
+#[derive(Default)]
+struct Named<'a> {
+    secret: BTreeSet<&'a str>,
+    config_map: BTreeSet<&'a str>,
+}
+
+/// Volumes and mounts, in the order of the names.
+pub(super) fn mounts(config: &GatewayConfig) -> (Vec<Value>, Vec<Value>) {
+    let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
+    for source in config.databases.iter().filter_map(|database| database.redis.as_ref()?.password_from.as_ref()) {
+        if let Some(reference) = &source.secret_key_ref {
+            named.entry(&reference.name).or_default().secret.insert(&reference.key);
+        }
+        if let Some(reference) = &source.config_map_key_ref {
+            named.entry(&reference.name).or_default().config_map.insert(&reference.key);
+        }
+    }
+    named.iter().map(|(name, keys)| (volume(name, keys), mount(name))).unzip()
+}
+
+fn volume(name: &str, keys: &Named<'_>) -> Value {
+    let items = |keys: &BTreeSet<&str>| keys.iter().map(|key| json!({ "key": key, "path": key })).collect::<Vec<_>>();
+    let sources: Vec<Value> = [("secret", &keys.secret), ("configMap", &keys.config_map)]
+        .into_iter()
+        .filter(|(_, keys)| !keys.is_empty())
+        .map(|(kind, keys)| json!({ kind: { "name": name, "items": items(keys) } }))
+        .collect();
+    json!({ "name": volume_name(name), "projected": { "sources": sources } })
+}
+
+fn mount(name: &str) -> Value {
+    json!({ "name": volume_name(name), "mountPath": format!("{DIRECTORY}/{name}"), "readOnly": true })
+}
+
+/// A volume's name is shorter than a Secret's may be.
+fn volume_name(name: &str) -> String {
+    format!("secret-{}", names::hash8(name.as_bytes()))
+}

@@ -1,0 +1,5 @@
+use super::*;
+use crate::render::render;
+
+#[test]
+fn nothing_yet() {}

@@ -1,0 +1,23 @@
+//! The control plane as a library, for its binary and its tests. A gateway goes through pure steps between two that talk
+//! to the cluster: resolve, validate, desired, apply, status.
+
+pub mod app;
+pub mod args;
+pub mod desired;
+pub mod names;
+pub mod render;
+pub mod status;
+
+mod apply;
+mod children;
+mod controller;
+mod events;
+mod health;
+mod memory;
+mod metrics;
+mod minted;
+mod pods;
+mod probe;
+mod prune;
+mod resolve;
+mod retry;

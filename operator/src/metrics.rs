@@ -1,0 +1,52 @@
+//! What the operator counts.
+
+use prometheus::{Encoder, HistogramVec, IntCounterVec, IntGauge, Registry, TextEncoder, histogram_opts, opts};
+
+/// Every metric; the words beside each are its help.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) reconciles: IntCounterVec,
+    pub(crate) durations: HistogramVec,
+    pub(crate) applies: IntCounterVec,
+    pub(crate) drift: IntCounterVec,
+    pub(crate) prunes: IntCounterVec,
+    pub(crate) statuses: IntCounterVec,
+    pub(crate) watch_errors: IntCounterVec,
+    pub(crate) gateways: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+            let counter = IntCounterVec::new(opts!(format!("dbx_operator_{name}"), help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let reconciles = counter("reconciles_total", "Looks at a gateway, by how they ended.", &["result"])?;
+        let applies = counter("applies_total", "Objects that were sent to the API server, by kind and result.", &["kind", "result"])?;
+        let drift = counter("drift_corrections_total", "Objects that somebody else had changed or deleted, by kind.", &["kind"])?;
+        let prunes = counter("prunes_total", "Objects that were taken away since nothing needs them, by kind.", &["kind"])?;
+        let statuses = counter("status_updates_total", "Statuses that were written, by result.", &["result"])?;
+        let watch_errors = counter("watch_errors_total", "Watches that ended with an error and were started again, by kind.", &["kind"])?;
+        let durations = HistogramVec::new(
+            histogram_opts!(
+                "dbx_operator_reconcile_duration_seconds",
+                "How long a look at a gateway took.",
+                vec![0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
+            ),
+            &["result"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        let gateways = IntGauge::new("dbx_operator_gateways", "Gateways there are.")?;
+        registry.register(Box::new(gateways.clone()))?;
+        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways })
+    }
+
+    /// All of them in Prometheus' text format.
+    pub(crate) fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

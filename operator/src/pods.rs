@@ -1,0 +1,138 @@
+//! What pods say about themselves: why the newest one is not ready, and where the others can be asked.
+
+use dbx_crds::gateway::DbxGateway;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::{Api, Client, ResourceExt, api::ListParams};
+
+use crate::names;
+
+/// The longest that is copied of what a pod says.
+const LONGEST: usize = 1024;
+
+/// The pods of a gateway, the newest first.
+pub(crate) async fn list(client: &Client, gateway: &DbxGateway) -> kube::Result<Vec<Pod>> {
+    let selector: Vec<String> =
+        names::selector(&gateway.name_any(), "gateway").into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let api: Api<Pod> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
+    let mut pods = api.list(&ListParams::default().labels(&selector.join(","))).await?.items;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    pods.sort_by(|a, b| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp));
+    Ok(pods)
+}
+
+/// The addresses of at most three pods, the ready ones first.
+pub(crate) fn addresses(pods: &[Pod]) -> Vec<String> {
+    let mut pods: Vec<&Pod> = pods.iter().collect();
+    pods.sort_by_key(|pod| !is_ready(pod));
+    pods.into_iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.clone()).take(3).collect()
+}
+
+/// Why the newest pod that is not ready is not, as far as its status tells.
+pub(crate) fn failure(pods: &[Pod]) -> Option<String> {
+    pods.iter().filter(|pod| !is_ready(pod)).find_map(|pod| Some(format!("pod {}: {}", pod.name_any(), cut(&cause(pod)?))))
+}
+
+/// The newest pod that runs but is not ready, which may say why when it is asked.
+pub(crate) fn unready(pods: &[Pod]) -> Option<(String, String)> {
+    let pod = pods.iter().find(|pod| !is_ready(pod))?;
+    Some((pod.name_any(), pod.status.as_ref()?.pod_ip.clone()?))
+}
+
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+fn condition<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, Option<&'a str>)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == name).map(|found| (found.status.as_str(), found.message.as_deref()))
+}
+
+fn cause(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    if let Some(cause) = containers().find_map(terminated).or_else(|| containers().find_map(waiting)) {
+        return Some(cause);
+    }
+    if let Some(("False", Some(message))) = condition(pod, "PodScheduled") {
+        return Some(format!("cannot be scheduled: {message}"));
+    }
+    let reason = status.reason.as_deref().filter(|_| status.phase.as_deref() == Some("Failed"))?;
+    Some(format!("{reason}: {}", status.message.as_deref().unwrap_or_default()))
+}
+
+/// What a container said when it ended.
+fn terminated(container: &ContainerStatus) -> Option<String> {
+    let now = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let ended = now.or(last).filter(|ended| ended.exit_code != 0)?;
+    let said = ended.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    Some(match said {
+        Some(said) => format!("exited with code {}: {said}", ended.exit_code),
+        None => format!("exited with code {} ({reason}) and said nothing", ended.exit_code),
+    })
+}
+
+/// What a container waits for, when it is more than its turn.
+fn waiting(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"))?;
+    Some(match waiting.message.as_deref() {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    })
+}
+
+fn cut(text: &str) -> &str {
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, status: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({ "metadata": { "name": name }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn the_newest_failure_is_told() {
+        let ready = pod("old", serde_json::json!({ "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] }));
+        let crashed = pod(
+            "new",
+            serde_json::json!({ "podIP": "10.0.0.2", "containerStatuses": [{ "name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 2,
+                "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 20s" } },
+                "lastState": { "terminated": { "exitCode": 1, "message": "limits.maxBody: unknown setting\n" } } }] }),
+        );
+        let image = pod(
+            "image",
+            serde_json::json!({ "containerStatuses": [{ "name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": "ErrImagePull", "message": "not found" } } }] }),
+        );
+        let creating = pod(
+            "creating",
+            serde_json::json!({ "containerStatuses": [{ "name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": "ContainerCreating" } } }] }),
+        );
+        let pending = pod(
+            "pending",
+            serde_json::json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/1 nodes are available" }] }),
+        );
+        assert_eq!(
+            failure(&[crashed.clone(), ready.clone()]).as_deref(),
+            Some("pod new: exited with code 1: limits.maxBody: unknown setting")
+        );
+        assert_eq!(failure(&[image]).as_deref(), Some("pod image: ErrImagePull: not found"));
+        assert_eq!(failure(&[pending]).as_deref(), Some("pod pending: cannot be scheduled: 0/1 nodes are available"));
+        assert_eq!(failure(&[creating]), None);
+        assert_eq!(failure(std::slice::from_ref(&ready)), None);
+        assert_eq!(addresses(&[crashed, ready]), ["10.0.0.1", "10.0.0.2"]);
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(cut(&"ä".repeat(1000)).len(), 1024);
+        assert_eq!(cut("short"), "short");
+    }
+}

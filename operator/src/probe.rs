@@ -1,0 +1,86 @@
+//! Asks pods how their databases are: `GET /readyz?verbose` on the operations port, whose body is the same at 200 and 503.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dbx_crds::gateway::DatabaseStatus;
+use futures::future::join_all;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+
+use crate::render::OPERATIONS_PORT;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST: usize = 64 << 10;
+
+#[derive(Debug, Deserialize)]
+struct Readiness {
+    #[serde(default)]
+    databases: Vec<DatabaseStatus>,
+}
+
+/// Asks every address. A database that any pod reaches is reachable; none is told when no pod answers.
+pub(crate) async fn ask(addresses: &[String]) -> Vec<DatabaseStatus> {
+    let answers = join_all(addresses.iter().map(|address| tokio::time::timeout(PATIENCE, fetch(address)))).await;
+    merge(answers.into_iter().filter_map(|answer| answer.ok()?.ok()))
+}
+
+/// What an unready pod has to say about its databases.
+pub(crate) async fn complaint(address: &str) -> Option<String> {
+    let databases = tokio::time::timeout(PATIENCE, fetch(address)).await.ok()?.ok()?;
+    let database = databases.into_iter().find(|database| !database.reachable)?;
+    Some(format!("database {}: {}", database.name, database.message.as_deref().unwrap_or("not reachable")))
+}
+
+fn merge(answers: impl Iterator<Item = Vec<DatabaseStatus>>) -> Vec<DatabaseStatus> {
+    let mut merged: BTreeMap<String, DatabaseStatus> = BTreeMap::new();
+    for mut database in answers.flatten() {
+        if database.reachable {
+            database.message = None;
+        }
+        match merged.get(&database.name) {
+            Some(known) if known.reachable || !database.reachable => {}
+            _ => {
+                merged.insert(database.name.clone(), database);
+            }
+        }
+    }
+    merged.into_values().collect()
+}
+
+async fn fetch(address: &str) -> anyhow::Result<Vec<DatabaseStatus>> {
+    let address: std::net::IpAddr = address.parse()?;
+    let stream = tokio::net::TcpStream::connect((address, OPERATIONS_PORT)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = hyper::Request::get("/readyz?verbose").header("host", "localhost").body(Empty::<bytes::Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(anyhow::Error::from_boxed)?;
+        Ok(serde_json::from_slice::<Readiness>(&body.to_bytes())?.databases)
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection may be done before its last answer has been taken.
+        _ = connection => exchange.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_yes_counts() {
+        let database = |reachable: bool, message: &str| DatabaseStatus {
+            name: "redis".into(),
+            kind: "redis".into(),
+            reachable,
+            message: Some(message.into()),
+        };
+        let merged = merge([vec![database(false, "refused")], vec![database(true, "fine")], vec![database(false, "late")]].into_iter());
+        assert_eq!(merged, [DatabaseStatus { message: None, ..database(true, "") }]);
+        assert_eq!(merge([vec![database(false, "refused")]].into_iter())[0].message.as_deref(), Some("refused"));
+        assert_eq!(merge([].into_iter()), []);
+    }
+}

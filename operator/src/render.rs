@@ -1,0 +1,93 @@
+//! The file that a gateway's pods read. It differs from `spec.config` in the addresses, which the pod's ports fix, and in
+//! managed databases, which become the ones that the operator runs. Pure, and the same for the same input.
+
+use dbx_crds::config::{GatewayConfig, KeyRef, SecretSource};
+
+use crate::names;
+
+/// The port of the API inside a pod.
+pub const DATA_PORT: u16 = 3000;
+/// The port of probes and metrics inside a pod.
+pub const OPERATIONS_PORT: u16 = 9090;
+/// The ACL user that gateways log in as at a managed Redis.
+pub const REDIS_USER: &str = "dbx";
+/// The key of the password in a managed Redis' Secret.
+pub const PASSWORD_KEY: &str = "password";
+
+/// A rendered file and its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The configuration that the file holds.
+    pub config: GatewayConfig,
+    /// The file.
+    pub yaml: String,
+    /// Eight hexadecimal digits that stand for it.
+    pub hash: String,
+}
+
+/// Renders the configuration of the gateway of a name.
+pub fn render(gateway: &str, config: &GatewayConfig) -> Rendered {
+    let mut config = config.clone();
+    config.listen.data = Some(format!("0.0.0.0:{DATA_PORT}"));
+    config.listen.operations = Some(format!("0.0.0.0:{OPERATIONS_PORT}"));
+    for database in &mut config.databases {
+        let Some(redis) = database.redis.as_mut().filter(|redis| redis.managed.is_some()) else { continue };
+        redis.managed = None;
+        redis.url = Some(format!("redis://{}:6379", names::child(gateway, &database.name)));
+        redis.username = Some(REDIS_USER.into());
+        let key_ref = KeyRef { name: names::auth(gateway, &database.name), key: PASSWORD_KEY.into() };
+        redis.password_from = Some(SecretSource { secret_key_ref: Some(key_ref), ..SecretSource::default() });
+    }
+    let yaml = serde_yaml::to_string(&config).expect("a configuration is YAML");
+    let hash = names::hash8(yaml.as_bytes());
+    Rendered { config, yaml, hash }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(yaml: &str) -> GatewayConfig {
+        serde_yaml::from_str(yaml).unwrap()
+    }
+
+    #[test]
+    fn only_addresses_and_managed_databases_differ() {
+        let rendered = render(
+            "cache",
+            &config(
+                "databases: [{ name: a, redis: { managed: { storage: 2Gi } } }, { name: b, redis: { url: 'redis://b' } }]\nauth: { mode: none }\nlimits: { callTimeout: 1s }",
+            ),
+        );
+        insta::assert_snapshot!(rendered.yaml, @r"
+        databases:
+        - name: a
+          redis:
+            url: redis://cache-a:6379
+            username: dbx
+            passwordFrom:
+              secretKeyRef:
+                name: cache-a-auth
+                key: password
+        - name: b
+          redis:
+            url: redis://b
+        auth:
+          mode: none
+        listen:
+          data: 0.0.0.0:3000
+          operations: 0.0.0.0:9090
+        limits:
+          callTimeout: 1s
+        ");
+        assert_eq!(rendered.config.validate(), []);
+    }
+
+    #[test]
+    fn storage_does_not_change_the_file() {
+        let with = |storage: &str| {
+            render("c", &config(&format!("databases: [{{ name: a, redis: {{ managed: {{ storage: {storage} }} }} }}]"))).hash
+        };
+        assert_eq!(with("1Gi"), with("2Gi"));
+    }
+}

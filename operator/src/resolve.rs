@@ -1,0 +1,108 @@
+//! Looks whether what a gateway refers to exists. Reads metadata only, never what a Secret holds.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use dbx_crds::gateway::{DbxGateway, Reason};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client, Resource, ResourceExt};
+
+use crate::{children::owner_uid, desired::managed, memory::Look, names, retry::backoff, status::Finding};
+
+/// What the look at a managed database's Secret found.
+pub(crate) enum Auth {
+    /// It exists, with this uid.
+    Present(String),
+    /// It has to be made.
+    Absent,
+    /// Somebody else's has its name.
+    Foreign,
+}
+
+/// When to look again at what a look found.
+pub(crate) fn again(look: &Look, resync: Duration) -> Instant {
+    let wait = match look.refs {
+        Ok(()) => resync,
+        Err(_) => backoff(look.misses.saturating_sub(1), Duration::from_secs(2), Duration::from_secs(30)),
+    };
+    look.at + wait
+}
+
+/// The hash of everything that is looked for.
+pub(crate) fn subject(gateway: &DbxGateway) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for reference in references(gateway) {
+        (reference.path, reference.secret, reference.name).hash(&mut hasher);
+    }
+    managed(gateway).for_each(|(database, _)| database.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Looks at every reference; the first that is missing is told.
+pub(crate) async fn references_exist(client: &Client, gateway: &DbxGateway) -> kube::Result<Result<(), Finding>> {
+    let namespace = gateway.namespace().unwrap_or_default();
+    for reference in references(gateway) {
+        let (kind, missing) = if reference.secret { ("Secret", Reason::SecretNotFound) } else { ("ConfigMap", Reason::ConfigMapNotFound) };
+        let found = if reference.secret {
+            exists::<Secret>(client, &namespace, reference.name).await
+        } else {
+            exists::<ConfigMap>(client, &namespace, reference.name).await
+        };
+        let finding = match found {
+            Ok(true) => continue,
+            Ok(false) => Finding::new(missing, format!("{}: {kind} {namespace}/{} does not exist", reference.path, reference.name)),
+            Err(kube::Error::Api(status)) if status.code == 403 => Finding::new(
+                Reason::RefNotPermitted,
+                format!("{}: the operator may not look at {kind} {namespace}/{}: {}", reference.path, reference.name, status.message),
+            ),
+            Err(error) => return Err(error),
+        };
+        return Ok(Err(finding));
+    }
+    Ok(Ok(()))
+}
+
+/// Looks at the Secrets of managed databases.
+pub(crate) async fn auth(client: &Client, gateway: &DbxGateway) -> kube::Result<BTreeMap<String, Auth>> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
+    let mut found = BTreeMap::new();
+    for (database, _) in managed(gateway) {
+        let secret = api.get_metadata_opt(&names::auth(&gateway.name_any(), database)).await?;
+        let auth = match secret.map(|secret| secret.metadata) {
+            None => Auth::Absent,
+            Some(meta) if owner_uid(&meta) == gateway.uid().as_deref() => Auth::Present(meta.uid.unwrap_or_default()),
+            Some(_) => Auth::Foreign,
+        };
+        found.insert(database.to_owned(), auth);
+    }
+    Ok(found)
+}
+
+struct Reference<'a> {
+    path: String,
+    secret: bool,
+    name: &'a str,
+}
+
+fn references(gateway: &DbxGateway) -> impl Iterator<Item = Reference<'_>> {
+    gateway.spec.config.databases.iter().enumerate().flat_map(|(index, database)| {
+        let source = database.redis.as_ref().and_then(|redis| redis.password_from.as_ref());
+        let path = |field: &str| format!("spec.config.databases[{index}].redis.passwordFrom.{field}");
+        let secret = source.and_then(|source| source.secret_key_ref.as_ref());
+        let config_map = source.and_then(|source| source.config_map_key_ref.as_ref());
+        let secret = secret.map(|key| Reference { path: path("secretKeyRef"), secret: true, name: &key.name });
+        let config_map = config_map.map(|key| Reference { path: path("configMapKeyRef"), secret: false, name: &key.name });
+        secret.into_iter().chain(config_map)
+    })
+}
+
+async fn exists<K>(client: &Client, namespace: &str, name: &str) -> kube::Result<bool>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_metadata_opt(name).await?.is_some())
+}

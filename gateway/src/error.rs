@@ -195,6 +195,7 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("NOREPLICAS", Code::Unavailable, true),
     ("MISCONF", Code::Unavailable, true),
     ("OOM", Code::OutOfMemory, false),
+    ("DBXTOOLARGE", Code::ResultTooLarge, false),
 ];
 
 /// Reads an error line of Redis (without its leading `-`). It may hold what the caller sent, so it goes to the caller and
@@ -208,6 +209,14 @@ pub fn from_redis(line: &[u8]) -> Error {
     error.retryable = nothing_done;
     error.redis = Some(text);
     error
+}
+
+/// The code of a reply that is an error line; `None` for any other.
+pub fn code_of(frame: &[u8]) -> Option<Code> {
+    let line = frame.strip_prefix(b"-")?;
+    let word = line.split(|byte| *byte == b' ' || *byte == b'\r').next().unwrap_or_default();
+    let found = REDIS_WORDS.iter().find(|(known, _, _)| known.as_bytes() == word);
+    Some(found.map_or(Code::RedisError, |(_, code, _)| *code))
 }
 
 #[cfg(test)]

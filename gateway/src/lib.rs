@@ -1,5 +1,16 @@
 //! The data plane: HTTP in front of databases. A request is read in [`http`], becomes a call of an [`operation`], is
 //! encoded by it, carried by a [`backend`], and shaped by the operation again.
 
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod drain;
 pub mod error;
+pub mod http;
+pub mod log;
+pub mod managed;
+pub mod metrics;
+pub mod operation;
 pub mod resp;
+pub mod worker;

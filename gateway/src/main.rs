@@ -1,2 +1,43 @@
-//! The gateway.
-fn main() {}
+//! `dbx-gateway`: reads the command line and does what it says.
+
+use std::{io::Write, process::ExitCode};
+
+use dbx_gateway::{
+    app,
+    cli::{self, Cli, Command},
+    config, log, operation,
+};
+
+fn main() -> ExitCode {
+    let here = std::env::current_dir().unwrap_or_default();
+    let done = match Cli::from_arguments().into_command() {
+        Command::Run(settings) => config::load(&settings, config::process_environment(), &here).map_err(lines).and_then(run),
+        Command::Check(settings) => cli::check(&settings, config::process_environment(), &here).map_err(lines).and_then(print),
+        Command::Health { address } => cli::health(&address),
+        Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
+        Command::ConfigSchema => print(format!("{:#}\n", dbx_crds::config::GatewayConfig::schema().as_value())),
+        Command::ConfigReference => print(config::reference()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            cli::report_fatal(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: dbx_crds::config::GatewayConfig) -> Result<(), String> {
+    log::start(&config.log);
+    let client_name = format!("dbx/{}", std::env::var("DBX_POD_NAME").unwrap_or_else(|_| "local".into()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(app::run(config, config::secret::directory(), client_name)).map_err(|error| format!("{error:#}"))
+}
+
+fn print(text: String) -> Result<(), String> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn lines(mistakes: Vec<config::ConfigError>) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,7 +1,7 @@
 //! RESP2, Redis's wire format: writing commands, finding where a reply ends, reading its items. Nothing is copied.
 //! Source: the Redis serialization protocol specification.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 /// The bytes are not RESP2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +84,12 @@ impl<'a> Reader<'a> {
 pub struct Scanner {
     at: usize,
     pending: usize,
+    skip: usize,
 }
 
 impl Default for Scanner {
     fn default() -> Self {
-        Self { at: 0, pending: 1 }
+        Self { at: 0, pending: 1, skip: 0 }
     }
 }
 
@@ -104,6 +105,32 @@ impl Scanner {
             }
         }
         Ok(Some(self.at))
+    }
+
+    /// Throws the reply away as it arrives; true once it has ended. The scanner has not found its end before.
+    pub fn discard(&mut self, bytes: &mut BytesMut) -> Result<bool, Malformed> {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            bytes.advance(skipped);
+            self.skip -= skipped;
+            if self.skip > 0 {
+                return Ok(false);
+            }
+            if let Some(end) = self.scan(bytes)? {
+                bytes.advance(end);
+                return Ok(true);
+            }
+            let least = self.least(bytes);
+            bytes.advance(self.at);
+            let rest = least - self.at;
+            self.at = 0;
+            if rest == 0 {
+                return Ok(false);
+            }
+            // A byte string whose length is known: it is over once that many bytes and its terminator are gone.
+            self.skip = rest + 2;
+            self.pending -= 1;
+        }
     }
 
     /// The number of bytes that the reply has at least, so that one too large is known before it has arrived.
@@ -194,6 +221,20 @@ mod tests {
         let mut scanner = Scanner::default();
         assert_eq!(scanner.scan(b"$1000000\r\nabc"), Ok(None));
         assert_eq!(scanner.least(b"$1000000\r\nabc"), 1_000_010);
+    }
+
+    #[test]
+    fn a_reply_is_thrown_away_whatever_the_pieces_it_arrives_in() {
+        let reply = b"*3\r\n$3\r\na\r\n\r\n*2\r\n:-12\r\n$-1\r\n+OK\r\n";
+        for piece in 1..reply.len() {
+            let (mut scanner, mut bytes, mut done) = (Scanner::default(), BytesMut::new(), false);
+            for part in reply.chunks(piece) {
+                assert!(!done);
+                bytes.extend_from_slice(part);
+                done = scanner.discard(&mut bytes).unwrap();
+            }
+            assert!(done && bytes.is_empty(), "{piece}");
+        }
     }
 
     #[test]

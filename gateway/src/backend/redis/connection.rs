@@ -1,0 +1,302 @@
+//! The task that keeps one connection: connects, greets, writes what calls have queued, hands out replies in order, and
+//! starts anew with back-off. It alone touches the socket.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::{Buf, Bytes, BytesMut};
+use dbx_crds::config::RedisAddress;
+use smallvec::smallvec;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    sync::oneshot,
+    time::{Interval, MissedTickBehavior},
+};
+
+use super::{Down, Endpoint, Inner, Shared, Waiter, greeting};
+use crate::{
+    backend::TOO_LARGE,
+    error::Code,
+    resp::{self, Malformed, Scanner},
+};
+
+/// How often an idle connection is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// After how many quiet ticks an idle connection is asked whether it still lives.
+const QUIET_TICKS: u32 = 5;
+/// Replies from this size on are handed out as they lie in the read buffer; smaller ones are copied, so that they do not
+/// keep the buffer alive.
+const COPY_BELOW: usize = 16 << 10;
+/// An empty write buffer larger than this is given back.
+const KEEP_BUFFER: usize = 1 << 20;
+
+/// Keeps a connection until the worker ends.
+pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
+    let delays = || {
+        let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_delay(TICK).with_jitter();
+        builder.without_max_times().build()
+    };
+    let mut backoff = delays();
+    let mut told = String::new();
+    loop {
+        let refused = match connect(&endpoint).await {
+            Ok((stream, supported)) => {
+                tracing::info!(database = name, "connected");
+                backoff = delays();
+                told.clear();
+                shared.lock().opened(supported);
+                let end = match stream {
+                    Stream::Tcp(stream) => Driver::new(stream, &shared).run().await,
+                    Stream::Unix(stream) => Driver::new(stream, &shared).run().await,
+                };
+                let refused = match end.reason {
+                    Reason::Io(error) => greeting::Refused::new(
+                        Code::Unavailable,
+                        "the connection to the database was lost",
+                        format!("connection lost: {error}"),
+                    ),
+                    Reason::Silent => greeting::Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
+                    Reason::Malformed => greeting::Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
+                };
+                shared.lock().fail_all(end.written, refused.down.code, refused.down.detail);
+                refused
+            }
+            Err(refused) => refused,
+        };
+        if told != refused.message {
+            tracing::warn!(database = name, reason = refused.message, "not connected");
+            told.clone_from(&refused.message);
+        }
+        // Calls are refused with what is true while there is no connection, which a broken protocol no longer is.
+        let down = if refused.down.code == Code::BackendError { Down { code: Code::Unavailable, ..refused.down } } else { refused.down };
+        shared.lock().closed(down, refused.message);
+        tokio::time::sleep(backoff.next().unwrap_or(TICK)).await;
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), greeting::Refused> {
+    let unreachable = |message: String| greeting::Refused::new(Code::Unavailable, "the database cannot be reached", message);
+    let attempt = async {
+        match &endpoint.address {
+            RedisAddress::Tcp(host, port) => {
+                let mut stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| unreachable(format!("{error}")))?;
+                // Without either the connection still works, only slower or blinder.
+                let _ = stream.set_nodelay(true);
+                let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)));
+                let supported = greeting::greet(&mut stream, endpoint).await?;
+                Ok((Stream::Tcp(stream), supported))
+            }
+            RedisAddress::Unix(path) => {
+                let mut stream = UnixStream::connect(path).await.map_err(|error| unreachable(format!("{error}")))?;
+                let supported = greeting::greet(&mut stream, endpoint).await?;
+                Ok((Stream::Unix(stream), supported))
+            }
+        }
+    };
+    match tokio::time::timeout(endpoint.connect_timeout, attempt).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(unreachable("no connection within connectTimeout".into())),
+    }
+}
+
+impl Inner {
+    fn opened(&mut self, supported: Vec<bool>) {
+        self.down = None;
+        self.supported = supported;
+        self.position = 0;
+        self.state.answered = true;
+        self.state.reachable = true;
+        self.state.connections += 1;
+        self.state.message.clear();
+    }
+
+    fn closed(&mut self, down: Down, message: String) {
+        self.down = Some(down);
+        self.state.reachable = false;
+        self.state.message = message;
+        self.task = None;
+    }
+}
+
+struct End {
+    reason: Reason,
+    /// Bytes of the stream of commands that the socket took.
+    written: u64,
+}
+
+enum Reason {
+    Io(std::io::Error),
+    Silent,
+    Malformed,
+}
+
+impl From<Malformed> for Reason {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+struct Driver<'a, S> {
+    stream: S,
+    shared: &'a Shared,
+    out: Vec<u8>,
+    out_at: usize,
+    written: u64,
+    input: BytesMut,
+    scanner: Scanner,
+    discarding: bool,
+    tick: Interval,
+    heard: bool,
+    quiet_ticks: u32,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
+    fn new(stream: S, shared: &'a Shared) -> Self {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (out, input) = (Vec::new(), BytesMut::with_capacity(COPY_BELOW));
+        let scanner = Scanner::default();
+        Self { stream, shared, out, out_at: 0, written: 0, input, scanner, discarding: false, tick, heard: true, quiet_ticks: 0 }
+    }
+
+    async fn run(mut self) -> End {
+        let reason = std::future::poll_fn(|context| self.poll(context)).await;
+        // Refuse before failing those that wait, so that nobody queues in between.
+        self.shared.lock().down = Some(Down { code: Code::Unavailable, detail: "the connection to the database was lost" });
+        End { reason, written: self.written }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
+        if self.tick.poll_tick(context).is_ready() {
+            // The interval has to be polled again to be woken for its next tick.
+            let _ = self.tick.poll_tick(context);
+            if let Err(reason) = self.look() {
+                return Poll::Ready(reason);
+            }
+        }
+        if let Poll::Ready(Err(error)) = self.write(context) {
+            return Poll::Ready(Reason::Io(error));
+        }
+        match self.read(context) {
+            Poll::Ready(reason) => Poll::Ready(reason),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes all that is queued.
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            if self.out_at == self.out.len() {
+                self.out.clear();
+                self.out_at = 0;
+                if self.out.capacity() > KEEP_BUFFER {
+                    self.out = Vec::new();
+                }
+                let mut inner = self.shared.lock();
+                if inner.queued.is_empty() {
+                    inner.task = Some(context.waker().clone());
+                    return Poll::Ready(Ok(()));
+                }
+                std::mem::swap(&mut self.out, &mut inner.queued);
+            }
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &self.out[self.out_at..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.out_at += count;
+            self.written += count as u64;
+        }
+    }
+
+    /// Reads all that has arrived.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
+        loop {
+            self.input.reserve(4096);
+            match ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input)) {
+                Err(error) => return Poll::Ready(Reason::Io(error)),
+                Ok(0) => return Poll::Ready(Reason::Io(std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => self.heard = true,
+            }
+            if let Err(Malformed) = self.hand_out() {
+                return Poll::Ready(Reason::Malformed);
+            }
+        }
+    }
+
+    fn hand_out(&mut self) -> Result<(), Malformed> {
+        let most = self.shared.bounds.result_bytes;
+        let mut inner = self.shared.lock();
+        loop {
+            if self.discarding {
+                if !self.scanner.discard(&mut self.input)? {
+                    return Ok(());
+                }
+                self.discarding = false;
+                self.scanner = Scanner::default();
+                inner.answer(Bytes::from_static(TOO_LARGE))?;
+            }
+            let Some(length) = self.scanner.scan(&self.input)? else {
+                self.discarding = inner.too_large(self.scanner.least(&self.input), most);
+                if self.discarding {
+                    continue;
+                }
+                return Ok(());
+            };
+            self.scanner = Scanner::default();
+            let frame = if inner.too_large(length, most) {
+                self.input.advance(length);
+                Bytes::from_static(TOO_LARGE)
+            } else if length < COPY_BELOW {
+                let frame = Bytes::copy_from_slice(&self.input[..length]);
+                self.input.advance(length);
+                frame
+            } else {
+                self.input.split_to(length).freeze()
+            };
+            inner.answer(frame)?;
+        }
+    }
+
+    /// Once a second: gives up a connection that owes answers and is silent, asks one that has been idle for long.
+    fn look(&mut self) -> Result<(), Reason> {
+        let mut inner = self.shared.lock();
+        if self.heard {
+            self.heard = false;
+            self.quiet_ticks = 0;
+            return Ok(());
+        }
+        self.quiet_ticks += 1;
+        if !inner.waiting.is_empty() && TICK * self.quiet_ticks > self.shared.bounds.silence {
+            return Err(Reason::Silent);
+        }
+        if inner.waiting.is_empty() && self.quiet_ticks >= QUIET_TICKS {
+            self.quiet_ticks = 0;
+            inner.ping();
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn ping(&mut self) {
+        let mut command = BytesMut::new();
+        resp::write_command(&mut command, &[b"PING"]);
+        let waiter =
+            Waiter { replies: smallvec![true], start: self.position, received: BytesMut::new(), answered: 0, sender: oneshot::channel().0 };
+        self.waiting.push_back(waiter);
+        self.waiting_replies += 1;
+        self.queued.extend_from_slice(&command);
+        self.position += command.len() as u64;
+    }
+}

@@ -1,0 +1,163 @@
+//! Redis: one multiplexed RESP2 connection per worker. Calls append to one buffer, a task of the worker writes what has
+//! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
+
+mod connection;
+mod greeting;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    task::Waker,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use dbx_crds::config::RedisAddress;
+use tokio::sync::oneshot;
+
+use super::{Backend, Bounds, Failure, Pending, Replies, State};
+use crate::{
+    error::{Code, Delivery},
+    operation,
+    resp::Malformed,
+};
+
+/// Where a Redis is and how to log in.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: RedisAddress,
+    /// The ACL user.
+    pub username: Option<String>,
+    /// Where the password comes from; read again for each connection, so that a rotated one is used.
+    pub password: Password,
+    /// The database's index.
+    pub database: u32,
+    /// What connections are called in `CLIENT LIST`.
+    pub client_name: String,
+    /// How long connecting may take, greeting included.
+    pub connect_timeout: Duration,
+}
+
+/// Where a password comes from.
+pub type Password = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
+
+/// The part that calls and the connection's task share. Its lock is only ever taken by threads of one worker, and by a
+/// look at the state.
+struct Shared {
+    inner: Mutex<Inner>,
+    bounds: Bounds,
+}
+
+#[derive(Default)]
+struct Inner {
+    down: Option<Down>,
+    state: State,
+    /// Commands that nobody has begun to write.
+    queued: Vec<u8>,
+    /// Bytes ever queued; a position in the stream of commands.
+    position: u64,
+    waiting: VecDeque<Waiter>,
+    waiting_replies: usize,
+    /// By operation: whether the server has its command. Empty until a server has said.
+    supported: Vec<bool>,
+    task: Option<Waker>,
+}
+
+struct Down {
+    code: Code,
+    detail: &'static str,
+}
+
+struct Waiter {
+    replies: Replies,
+    /// Where its commands start in the stream of commands.
+    start: u64,
+    /// The frames so far, where there are several.
+    received: BytesMut,
+    answered: usize,
+    sender: oneshot::Sender<Result<Bytes, Failure>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that runs under the lock can panic half-way through a change, so a poisoned lock is still consistent.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+struct Redis(Arc<Shared>);
+
+/// Starts the connection's task on this worker.
+pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> Arc<dyn Backend> {
+    let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
+    let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
+    let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
+    tokio::spawn(connection::keep(name, shared.clone(), endpoint));
+    Arc::new(Redis(shared))
+}
+
+impl Backend for Redis {
+    fn submit(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure> {
+        let mut inner = self.0.lock();
+        if let Some(down) = &inner.down {
+            return Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent });
+        }
+        if inner.waiting_replies + replies.len() > self.0.bounds.pending {
+            return Err(Failure { code: Code::Unavailable, detail: "too many calls wait for the database", delivery: Delivery::NotSent });
+        }
+        let (sender, receiver) = oneshot::channel();
+        inner.waiting_replies += replies.len();
+        let start = inner.position;
+        inner.waiting.push_back(Waiter { replies, start, received: BytesMut::new(), answered: 0, sender });
+        inner.queued.extend_from_slice(commands);
+        inner.position += commands.len() as u64;
+        if let Some(task) = inner.task.take() {
+            task.wake();
+        }
+        Ok(receiver)
+    }
+
+    fn supports(&self, operation: operation::Id) -> bool {
+        self.0.lock().supported.get(operation.index()).copied().unwrap_or(true)
+    }
+
+    fn state(&self) -> State {
+        let inner = self.0.lock();
+        State { pending: inner.waiting_replies, ..inner.state.clone() }
+    }
+}
+
+impl Inner {
+    /// Whether the next reply may be dropped when it has `bytes` bytes or more.
+    fn too_large(&self, bytes: usize, most: usize) -> bool {
+        self.waiting.front().is_some_and(|waiter| waiter.replies[waiter.answered] && waiter.received.len() + bytes > most)
+    }
+
+    /// Hands the next reply to whom it belongs.
+    fn answer(&mut self, frame: Bytes) -> Result<(), Malformed> {
+        let waiter = self.waiting.front_mut().ok_or(Malformed)?;
+        waiter.answered += 1;
+        self.waiting_replies -= 1;
+        let last = waiter.answered == waiter.replies.len();
+        if waiter.replies.len() > 1 {
+            waiter.received.extend_from_slice(&frame);
+        }
+        if last && let Some(waiter) = self.waiting.pop_front() {
+            let replies = if waiter.replies.len() > 1 { waiter.received.freeze() } else { frame };
+            // Nobody waits any more for a call that ran out of time; its answer is dropped.
+            let _ = waiter.sender.send(Ok(replies));
+        }
+        Ok(())
+    }
+
+    /// Ends all calls: those of which nothing was written before `written` certainly did nothing.
+    fn fail_all(&mut self, written: u64, code: Code, detail: &'static str) {
+        for waiter in self.waiting.drain(..) {
+            let delivery = if waiter.start >= written { Delivery::NotSent } else { Delivery::Unknown };
+            let _ = waiter.sender.send(Err(Failure { code, detail, delivery }));
+        }
+        self.waiting_replies = 0;
+        self.queued = Vec::new();
+    }
+}

@@ -1,0 +1,224 @@
+//! One call, whatever it came as: encode, queue, wait, shape. The same for calls by name, resources and pipelines.
+
+use std::{borrow::Cow, cell::RefCell, str::FromStr, sync::atomic::Ordering, time::Duration};
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderName},
+};
+use bytes::BytesMut;
+use dbx_crds::config;
+use smallvec::smallvec;
+use tokio::time::Instant;
+
+use super::request::{self, Media};
+use crate::{
+    app::App,
+    backend::{self, Pending},
+    error::{Code, Delivery, Error},
+    operation::{
+        Id,
+        arguments::Arguments,
+        encode::{Encoding, Plan, Rules},
+        render::Format,
+    },
+    worker::{Database, Worker},
+};
+
+/// The header that carries a call's deadline.
+const TIMEOUT: HeaderName = HeaderName::from_static("dbx-timeout");
+
+thread_local! {
+    /// Where commands are encoded before they are queued; a worker's own, kept between calls.
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
+}
+
+/// What a scratch buffer may keep.
+const KEEP_SCRATCH: usize = 1 << 20;
+
+/// Uses the worker's encoding buffer, which is empty at the start.
+pub(super) fn with_scratch<T>(work: impl FnOnce(&mut BytesMut) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        let result = work(scratch);
+        if scratch.capacity() > KEEP_SCRATCH {
+            *scratch = BytesMut::with_capacity(4096);
+        }
+        result
+    })
+}
+
+/// What a request says about its calls, besides their arguments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) encoding: Encoding,
+    pub(super) integers_as_strings: bool,
+    pub(super) timeout: Duration,
+    pub(super) accept: Media,
+}
+
+/// A query's parameters.
+pub(super) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+impl Options {
+    /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
+    pub(super) fn take(app: &App, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
+        let mut options =
+            Self { encoding: Encoding::Utf8, integers_as_strings: false, timeout: app.call_timeout, accept: request::accept(headers)? };
+        if let Some(value) = headers.get(&TIMEOUT) {
+            options.timeout = timeout(app, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+        }
+        if query.is_empty() {
+            return Ok(options);
+        }
+        let mut failure = None;
+        query.retain(|(name, value)| {
+            let outcome = match &**name {
+                "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
+                "integers" => match &**value {
+                    "string" => Ok(options.integers_as_strings = true),
+                    "number" => Ok(options.integers_as_strings = false),
+                    _ => Err(Error::new(Code::InvalidArgument, "expected `number` or `string`").param("integers")),
+                },
+                "timeout" => timeout(app, value, "timeout").map(|timeout| options.timeout = timeout),
+                _ => return true,
+            };
+            failure = failure.take().or(outcome.err());
+            false
+        });
+        failure.map_or(Ok(options), Err)
+    }
+
+    pub(super) fn rules(&self, app: &App) -> Rules {
+        Rules { encoding: self.encoding, max_key_bytes: app.max_key_bytes, max_value_bytes: app.max_value_bytes }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        Format { encoding: self.encoding, integers_as_strings: self.integers_as_strings }
+    }
+}
+
+/// Reads a call's encoding.
+pub(super) fn encoding(value: &str) -> Result<Encoding, Error> {
+    match value {
+        "base64" => Ok(Encoding::Base64),
+        "utf8" => Ok(Encoding::Utf8),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `utf8` or `base64`").param("encoding")),
+    }
+}
+
+/// Reads a call's deadline, which is capped.
+pub(super) fn timeout(app: &App, value: &str, param: &'static str) -> Result<Duration, Error> {
+    let timeout = config::Duration::from_str(value)
+        .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
+    Ok(timeout.value().min(app.max_call_timeout))
+}
+
+/// Counts calls being served, while it lives.
+pub(super) struct InFlight<'a> {
+    app: &'a App,
+    calls: usize,
+}
+
+impl<'a> InFlight<'a> {
+    /// Takes room for `calls`, or tells the caller to come back.
+    pub(super) fn enter(app: &'a App, calls: usize) -> Result<Self, Error> {
+        let before = app.in_flight.fetch_add(calls, Ordering::Relaxed);
+        let entered = Self { app, calls };
+        if before + calls > app.max_in_flight {
+            return Err(Error::backend(
+                Code::Unavailable,
+                "the gateway serves as many calls as it may (limits.maxInFlight)",
+                Delivery::NotSent,
+                true,
+            ));
+        }
+        Ok(entered)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.app.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
+    }
+}
+
+/// Whether an operation can be called at all: over this transport, and on this server.
+pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
+    let operation = id.operation();
+    if let Some(refusal) = operation.refusal() {
+        return Err(refusal);
+    }
+    if !database.backend.supports(id) {
+        return Err(Error::new(
+            Code::UnsupportedByServer,
+            format!("the server of this database has no {}", operation.command.words.join(" ")),
+        ));
+    }
+    Ok(())
+}
+
+/// Encodes a call and queues it.
+pub(super) fn start(
+    app: &App,
+    database: &Database,
+    id: Id,
+    arguments: &Arguments<'_>,
+    options: &Options,
+) -> Result<(Plan, Pending), Error> {
+    check_callable(database, id)?;
+    let operation = id.operation();
+    with_scratch(|scratch| {
+        let plan = operation.encode(arguments, &options.rules(app), scratch)?;
+        let pending =
+            database.backend.submit(scratch, smallvec![!operation.changes()]).map_err(|failure| failure.error(plan.idempotent))?;
+        Ok((plan, pending))
+    })
+}
+
+/// A call's reply, and how to read it.
+pub(super) struct Done {
+    pub(super) id: Id,
+    pub(super) plan: Plan,
+    pub(super) frame: Bytes,
+}
+
+impl Done {
+    /// Whether the reply is null: there is nothing under the key.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&*self.frame, b"$-1\r\n" | b"*-1\r\n")
+    }
+
+    /// The call's result, or error, as JSON.
+    pub(super) fn render(&self, options: &Options) -> Result<Vec<u8>, Error> {
+        let mut out = Vec::with_capacity(self.frame.len() + 32);
+        self.id.operation().render(&self.plan, &self.frame, &options.format(), &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Makes one call and waits for its reply.
+pub(super) async fn run(
+    worker: &Worker,
+    database: &Database,
+    id: Id,
+    arguments: Result<Arguments<'_>, Error>,
+    options: &Options,
+) -> Result<Done, Error> {
+    let started = Instant::now();
+    let _in_flight = InFlight::enter(&worker.app, 1)?;
+    let queued = arguments.and_then(|arguments| start(&worker.app, database, id, &arguments, options));
+    let outcome = match queued {
+        Ok((plan, pending)) => match backend::replies(pending, started + options.timeout).await {
+            Ok(frame) => Ok(Done { id, plan, frame }),
+            Err(failure) => Err(failure.error(plan.idempotent)),
+        },
+        Err(error) => Err(error),
+    };
+    let code = match &outcome {
+        Ok(done) => crate::error::code_of(&done.frame),
+        Err(error) => Some(error.code),
+    };
+    worker.counters.record(id, code, started.elapsed());
+    outcome
+}

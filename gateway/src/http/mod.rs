@@ -1,0 +1,185 @@
+//! The data listener. axum carries every request to [`answer`], which finds out what it calls: the raw path is matched
+//! here, since keys hold any byte. Nothing in here names a database.
+
+mod call;
+pub mod operations;
+mod pages;
+mod pipeline;
+mod raw;
+mod request;
+mod resource;
+mod respond;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, Response, header, request::Parts},
+};
+use call::Options;
+use dbx_crds::config::Origins;
+use request::Media;
+use tokio::time::Instant;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{
+    error::{Code, Error},
+    operation::{self, arguments::Arguments},
+    worker::{Database, Worker},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// The data listener's routes for one worker.
+pub fn router(worker: Arc<Worker>) -> Router {
+    let router = Router::new().fallback(answer);
+    let router = match cors(&worker.app.origins) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    };
+    router.with_state(worker)
+}
+
+fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins))
+            .allow_methods(methods)
+            .allow_headers([
+                header::CONTENT_TYPE,
+                header::ACCEPT,
+                header::AUTHORIZATION,
+                HeaderName::from_static("dbx-timeout"),
+                REQUEST_ID,
+            ])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+    })
+}
+
+/// Answers one request, whatever it is.
+async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response<Body> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let id = request::own_id(&parts.headers).unwrap_or_else(|| worker.next_request_id());
+    let mut response = match route(&worker, &parts, body, &id).await {
+        Ok(response) => response,
+        Err(error) => {
+            worker.counters.refuse(error.code);
+            if error.code == Code::Internal {
+                tracing::error!(request = id.to_str().unwrap_or_default(), detail = &*error.detail, "internal error");
+            }
+            respond::problem(&error, &id)
+        }
+    };
+    if worker.app.drain.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
+    if worker.app.access_log {
+        // The path may hold a key, so only its part before one is logged.
+        let path: String = parts.uri.path().split('/').take(5).collect::<Vec<_>>().join("/");
+        tracing::info!(
+            target: "dbx_gateway::access",
+            request = id.to_str().unwrap_or_default(),
+            method = parts.method.as_str(),
+            path,
+            status = response.status().as_u16(),
+            microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
+    let app = &worker.app;
+    request::check_source(&parts.uri, &parts.headers, &app.hosts, &app.origins.0)?;
+    let path = parts.uri.path();
+    let Some(rest) = path.strip_prefix("/api/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return pages::page(worker, &parts.method, path);
+    };
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    let Some((name, rest)) = rest.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
+        return pages::about(worker, parts, rest.trim_end_matches('/'));
+    };
+    let Some(database) = worker.database(name) else {
+        return Err(
+            Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
+        );
+    };
+    let incoming = Incoming { worker, database, parts, id };
+    match (rest, &parts.method) {
+        ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
+        ("raw", &Method::POST) => raw::answer(incoming, body).await,
+        ("pipeline" | "raw", method) => only_post(method),
+        (name, &Method::POST) if !name.contains('/') => match operation::find(name) {
+            Some(operation) => incoming.by_name(operation, body).await,
+            None if resource::exists(rest) => resource::answer(incoming, rest, body).await,
+            None => Err(unknown_operation()),
+        },
+        _ => resource::answer(incoming, rest, body).await,
+    }
+}
+
+fn only_post(method: &Method) -> Result<Response<Body>, Error> {
+    match *method {
+        Method::OPTIONS => Ok(respond::options("OPTIONS, POST")),
+        _ => Err(method_not_allowed("OPTIONS, POST".into())),
+    }
+}
+
+fn method_not_allowed(allow: String) -> Error {
+    let mut error = Error::new(Code::MethodNotAllowed, format!("allowed here: {allow}"));
+    error.allow = Some(allow);
+    error
+}
+
+fn unknown_operation() -> Error {
+    Error::new(Code::UnknownOperation, "no operation has this name; `/openapi.json` lists them").param("op")
+}
+
+/// A request that names a database, and what it needs on its way.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    worker: &'a Worker,
+    database: &'a Database,
+    parts: &'a Parts,
+    id: &'a HeaderValue,
+}
+
+impl Incoming<'_> {
+    async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {
+        let app = &self.worker.app;
+        request::body(&self.parts.headers, body, app.max_body_bytes, app.body_timeout).await
+    }
+
+    /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
+    async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
+        let mut query = request::query(&self.parts.uri)?;
+        let options = Options::take(&self.worker.app, &self.parts.headers, &mut query)?;
+        if let Some((name, _)) = query.into_iter().next() {
+            return Err(Error::new(Code::UnknownArgument, "arguments go in the body; the query takes encoding, integers and timeout")
+                .param(name.into_owned()));
+        }
+        request::json_only(&self.parts.headers)?;
+        let body = self.body(body).await?;
+        let done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
+        self.result(&done, &options)
+    }
+
+    /// The answer to a call: its result as JSON, or the bytes of its one value when they are asked for.
+    fn result(&self, done: &call::Done, options: &Options) -> Result<Response<Body>, Error> {
+        if options.accept == Media::Json {
+            return Ok(respond::json(done.render(options)?));
+        }
+        match operation::render::value(&done.frame)? {
+            Some(value) => Ok(respond::bytes(done.frame.slice_ref(value))),
+            None => Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title())),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the gateway says of itself: its databases, the caller, the OpenAPI document, the meaning of errors.
+
+use std::{fmt::Write, sync::OnceLock};
+
+use axum::{
+    body::Body,
+    http::{Method, Response, request::Parts},
+};
+use serde_json::json;
+
+use super::{method_not_allowed, respond};
+use crate::{
+    error::{Code, Error},
+    operation,
+    worker::Worker,
+};
+
+/// `/api/v1` and `/api/v1/whoami`.
+pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
+    let databases: Vec<_> = worker.databases.iter().map(|database| json!({ "name": database.name, "kind": database.kind })).collect();
+    let document = match name {
+        "" => json!({ "result": { "databases": databases } }),
+        "whoami" => json!({ "result": {
+            "identity": "anonymous",
+            "grants": [{ "databases": worker.databases.iter().map(|database| &database.name).collect::<Vec<_>>(), "access": ["all"] }],
+            "limits": {
+                "maxBodyBytes": worker.app.max_body_bytes,
+                "maxKeyBytes": worker.app.max_key_bytes,
+                "maxValueBytes": worker.app.max_value_bytes,
+                "maxPipelineCalls": worker.app.max_pipeline_calls,
+            },
+        } }),
+        _ if worker.database(name).is_some() => {
+            json!({ "result": { "name": name, "operations": operation::all().iter().map(|operation| operation.name).collect::<Vec<_>>() } })
+        }
+        _ => {
+            return Err(
+                Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
+            );
+        }
+    };
+    read_only(&parts.method, || respond::json(document.to_string()))
+}
+
+/// Everything that is not under `/api/v1`.
+pub(super) fn page(_worker: &Worker, method: &Method, path: &str) -> Result<Response<Body>, Error> {
+    static OPENAPI: OnceLock<String> = OnceLock::new();
+    match path {
+        "/openapi.json" => read_only(method, || respond::json(OPENAPI.get_or_init(|| operation::openapi::document().to_string()).as_str())),
+        "/docs/errors" => read_only(method, || respond::text("text/html; charset=utf-8", errors())),
+        _ => Err(Error::new(Code::RouteNotFound, "the API is under /api/v1, its description at /openapi.json")),
+    }
+}
+
+fn read_only(method: &Method, respond: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Error> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(respond()),
+        Method::OPTIONS => Ok(respond::options("GET, HEAD, OPTIONS")),
+        _ => Err(method_not_allowed("GET, HEAD, OPTIONS".into())),
+    }
+}
+
+/// The page that a problem's `type` points to.
+fn errors() -> String {
+    let mut page =
+        String::from("<!doctype html><meta charset=utf-8><title>Errors</title><h1>Errors</h1><table><tr><th>code<th>status<th>meaning");
+    for code in Code::ALL {
+        let (name, status, title) = (code.name(), code.status(), code.title());
+        let _ = write!(page, "<tr id={name}><td><code>{name}</code><td>{status}<td>{title}");
+    }
+    page.push_str("</table>");
+    page
+}

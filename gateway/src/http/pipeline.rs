@@ -1,0 +1,194 @@
+//! `POST /pipeline`: several calls in one request, written together, answered in order, one result or error each. Not
+//! atomic: calls of others may come in between, and a failed one does not stop the next.
+
+use std::borrow::Cow;
+
+use axum::{body::Body, http::Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::{
+    Incoming,
+    call::{self, InFlight, Options},
+    request, respond, unknown_operation,
+};
+use crate::{
+    backend::{self, Replies},
+    error::{Code, Error},
+    operation::{self, Id, arguments::Arguments, encode::Plan},
+    resp::Scanner,
+};
+
+/// `{"calls": […]}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    #[serde(borrow)]
+    calls: Vec<&'a RawValue>,
+}
+
+/// One call. Its members are those of a call over every transport.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    encoding: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    timeout: Option<Cow<'a, str>>,
+}
+
+/// A call that has been queued, or why not.
+enum Slot {
+    Queued { id: Id, plan: Plan, options: Options },
+    Refused { id: Option<Id>, error: Error },
+}
+
+pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
+    let app = &incoming.worker.app;
+    let started = Instant::now();
+    let mut query = request::query(&incoming.parts.uri)?;
+    let options = Options::take(app, &incoming.parts.headers, &mut query)?;
+    if let Some((name, _)) = query.into_iter().next() {
+        return Err(
+            Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers and timeout in its query").param(name.into_owned())
+        );
+    }
+    if options.accept == request::Media::Bytes {
+        return Err(Error::new(Code::NotAcceptable, "a pipeline's answer is application/json").param("Accept"));
+    }
+    request::json_only(&incoming.parts.headers)?;
+    let body = incoming.body(body).await?;
+    let calls = read(&body, app.max_pipeline_calls)?;
+    let _in_flight = InFlight::enter(app, calls.len())?;
+
+    let (slots, pending) = queue(&incoming, &calls, &body, &options);
+    let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
+    let outcome = match pending {
+        None => Ok(Bytes::new()),
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(pending)) => backend::replies(pending, started + longest.unwrap_or(options.timeout)).await,
+    };
+    let mut out = Vec::with_capacity(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
+    out.extend_from_slice(b"{\"result\":[");
+    let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+    for (index, slot) in slots.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let (id, result) = match slot {
+            Slot::Refused { id, error } => (*id, Err(error.clone())),
+            Slot::Queued { id, plan, options } => (Some(*id), render(*id, plan, options, &outcome, &mut replies, &mut out)),
+        };
+        let code = result.as_ref().err().map(|error| error.code);
+        if let Some(id) = id {
+            incoming.worker.counters.record(id, code, started.elapsed());
+        }
+        if let Err(error) = result {
+            out.extend_from_slice(b"{\"error\":");
+            out.extend_from_slice(error.problem(incoming.id.to_str().unwrap_or_default()).to_string().as_bytes());
+            out.push(b'}');
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(respond::json(out))
+}
+
+fn read(body: &[u8], most: usize) -> Result<Vec<&RawValue>, Error> {
+    let read: Result<Document<'_>, _> = serde_json::from_slice(body);
+    let Document { calls } = read.map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Error::new(Code::InvalidArgument, "expected {\"calls\": [{\"op\": …, \"args\": {…}}, …]}").param("calls")
+        }
+        _ => operation::arguments::read_error(&error, body),
+    })?;
+    match calls.len() {
+        0 => Err(Error::new(Code::InvalidArgument, "a pipeline needs at least one call").param("calls")),
+        count if count > most => {
+            Err(Error::new(Code::PipelineTooLarge, format!("a pipeline may have at most {most} calls (limits.maxPipelineCalls)"))
+                .param("calls"))
+        }
+        _ => Ok(calls),
+    }
+}
+
+type Queued = Option<Result<backend::Pending, backend::Failure>>;
+
+/// Encodes all calls into one write and queues it.
+fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
+    let app = &incoming.worker.app;
+    call::with_scratch(|scratch| {
+        let mut slots = Vec::with_capacity(calls.len());
+        let mut replies = Replies::new();
+        for call in calls {
+            let mut id = None;
+            let encoded = prepare(call, options, incoming).and_then(|(operation, given, options)| {
+                id = Some(operation);
+                call::check_callable(incoming.database, operation)?;
+                let plan = operation.operation().encode(&given, &options.rules(app), scratch)?;
+                Ok((operation, plan, options))
+            });
+            slots.push(match encoded {
+                Ok((id, plan, options)) => {
+                    replies.push(!id.operation().changes());
+                    Slot::Queued { id, plan, options }
+                }
+                Err(mut error) => {
+                    // Positions count from the start of the request's body.
+                    let offset = (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
+                    error.position = error.position.map(|position| position + offset);
+                    Slot::Refused { id, error }
+                }
+            });
+        }
+        let queued = (!replies.is_empty()).then(|| incoming.database.backend.submit(scratch, replies));
+        (slots, queued)
+    })
+}
+
+/// Reads one call of a pipeline.
+fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
+    let call: Call<'a> = serde_json::from_str(call.get()).map_err(|_| {
+        Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
+    })?;
+    let id = operation::find(&call.op).ok_or_else(unknown_operation)?;
+    let mut options = *options;
+    if let Some(encoding) = &call.encoding {
+        options.encoding = call::encoding(encoding)?;
+    }
+    if let Some(timeout) = &call.timeout {
+        options.timeout = call::timeout(&incoming.worker.app, timeout, "timeout")?;
+    }
+    let given = Arguments::from_json(call.args.map_or(&[][..], |args| args.get().as_bytes()))?;
+    Ok((id, given, options))
+}
+
+/// Takes the next reply and writes it; leaves `out` as it was on an error.
+fn render(
+    id: Id,
+    plan: &Plan,
+    options: &Options,
+    outcome: &Result<Bytes, backend::Failure>,
+    replies: &mut &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    if let Err(failure) = outcome {
+        return Err(failure.error(plan.idempotent));
+    }
+    let Ok(Some(end)) = Scanner::default().scan(replies) else {
+        return Err(Error::new(Code::BackendError, "the database answered fewer calls than it was sent"));
+    };
+    let (frame, rest) = replies.split_at(end);
+    *replies = rest;
+    let start = out.len();
+    let rendered = id.operation().render(plan, frame, &options.format(), out);
+    if rendered.is_err() {
+        out.truncate(start);
+    }
+    rendered
+}

@@ -1,0 +1,168 @@
+//! `POST /raw`: any command, its words as they are, its reply in the shapes of RESP2. Words that an operation has are that
+//! operation; what would change the connection that all calls share is refused.
+
+use std::borrow::Cow;
+
+use axum::{body::Body, http::Response};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use smallvec::smallvec;
+use tokio::time::Instant;
+
+use super::{
+    Incoming,
+    call::{self, InFlight, Options},
+    request,
+    request::Media,
+    respond,
+};
+use crate::{
+    backend,
+    error::{Code, Error},
+    operation::{self, encode::Encoding},
+    resp,
+};
+
+/// `{"command": ["SET", "a", "1"]}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    #[serde(borrow)]
+    command: Vec<&'a RawValue>,
+}
+
+/// Commands that change or depend on the state of their connection, never answer, or wait.
+const OWN_CONNECTION: &[&str] = &[
+    "AUTH",
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "CLIENT",
+    "DISCARD",
+    "EXEC",
+    "HELLO",
+    "MIGRATE",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "REPLCONF",
+    "RESET",
+    "SELECT",
+    "SHUTDOWN",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "SYNC",
+    "UNSUBSCRIBE",
+    "UNWATCH",
+    "WAIT",
+    "WAITAOF",
+    "WATCH",
+];
+
+/// Commands that wait when one of their words is `BLOCK`.
+const MAY_BLOCK: &[&str] = &["XREAD", "XREADGROUP"];
+
+pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
+    let app = &incoming.worker.app;
+    let mut query = request::query(&incoming.parts.uri)?;
+    let options = Options::take(app, &incoming.parts.headers, &mut query)?;
+    if let Some((name, _)) = query.into_iter().next() {
+        return Err(
+            Error::new(Code::UnknownArgument, "a raw command takes encoding, integers and timeout in its query").param(name.into_owned())
+        );
+    }
+    request::json_only(&incoming.parts.headers)?;
+    let body = incoming.body(body).await?;
+    let started = Instant::now();
+    let _in_flight = InFlight::enter(app, 1)?;
+    let (known, pending) = {
+        let words = words(&body, &options, app.max_value_bytes)?;
+        let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
+        let known = operation::resolve::resolve(&slices);
+        check(known, &slices, incoming)?;
+        let changes = known.is_none_or(|id| id.operation().changes());
+        let pending = call::with_scratch(|scratch| {
+            resp::write_command(scratch, &slices);
+            incoming.database.backend.submit(scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
+        })?;
+        (known, pending)
+    };
+    let idempotent = known.is_some_and(|id| id.operation().idempotent);
+    let outcome = backend::replies(pending, started + options.timeout).await.map_err(|failure| failure.error(idempotent));
+    if let Some(id) = known {
+        let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
+        incoming.worker.counters.record(id, code, started.elapsed());
+    }
+    let frame = outcome?;
+    if options.accept == Media::Bytes {
+        return match operation::render::value(&frame)? {
+            Some(value) => Ok(respond::bytes(frame.slice_ref(value))),
+            None => Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title())),
+        };
+    }
+    let mut out = Vec::with_capacity(frame.len() + 32);
+    operation::render::render_raw(&frame, &options.format(), &mut out)?;
+    Ok(respond::json(out))
+}
+
+/// Reads the words: strings, or numbers as their literal text.
+fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'a, [u8]>>, Error> {
+    let expected =
+        || Error::new(Code::InvalidArgument, "expected {\"command\": [\"SET\", \"a\", \"1\"]}: strings or numbers").param("command");
+    let document: Document<'a> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => expected(),
+        _ => operation::arguments::read_error(&error, body),
+    })?;
+    if document.command.is_empty() {
+        return Err(expected());
+    }
+    let word = |(index, raw): (usize, &&'a RawValue)| {
+        let text = raw.get();
+        let word: Cow<'a, [u8]> = match text.as_bytes()[0] {
+            b'"' => match serde_json::from_str::<Text<'a>>(text).map_err(|_| expected())?.0 {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+            b'-' | b'0'..=b'9' => Cow::Borrowed(text.as_bytes()),
+            _ => return Err(expected()),
+        };
+        // The command's own name is text whatever the encoding.
+        let word = match options.encoding {
+            Encoding::Base64 if index > 0 => Cow::Owned(request::base64(std::str::from_utf8(&word).unwrap_or_default(), "command")?),
+            _ => word,
+        };
+        if word.len() > most {
+            return Err(
+                Error::new(Code::ValueTooLarge, format!("a word may have at most {most} bytes (limits.maxValueBytes)")).param("command")
+            );
+        }
+        Ok(word)
+    };
+    document.command.iter().enumerate().map(word).collect()
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn check(known: Option<operation::Id>, words: &[&[u8]], incoming: Incoming<'_>) -> Result<(), Error> {
+    if let Some(id) = known {
+        return call::check_callable(incoming.database, id);
+    }
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let blocks = MAY_BLOCK.iter().any(|name| is(words[0], name)) && words.iter().any(|word| is(word, "BLOCK"));
+    if blocks || OWN_CONNECTION.iter().any(|name| is(words[0], name)) {
+        return Err(Error::new(Code::NotAvailableYet, "the command needs a connection of its own, and this one is shared").param("command"));
+    }
+    Ok(())
+}

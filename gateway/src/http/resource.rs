@@ -1,0 +1,311 @@
+//! Calls as resources: the routes of the operation table, matched on the raw path. The four projections own what a
+//! resource adds to a call: 404, paging, a value's bytes.
+
+use std::{borrow::Cow, collections::BTreeSet, sync::OnceLock};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{self, Response},
+};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::{
+    Incoming,
+    call::{self, InFlight, Options, Query},
+    method_not_allowed, request,
+    request::Media,
+    respond, unknown_operation,
+};
+use crate::{
+    backend::{self, Replies},
+    error::{Code, Error},
+    operation::{
+        self, Id,
+        arguments::{Arguments, Given},
+        route::{Choice, Method, Projection, Route},
+    },
+    resp::Scanner,
+};
+
+/// The query parameter that gives a key as base64: for keys that no path can hold.
+const KEY_BASE64: &str = "keyBase64";
+
+/// All routes of one path.
+struct Resource {
+    segments: Vec<Segment>,
+    routes: Vec<(Id, &'static Route)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segment {
+    Word(&'static str),
+    Variable(&'static str),
+}
+
+fn resources() -> &'static [Resource] {
+    static RESOURCES: OnceLock<Vec<Resource>> = OnceLock::new();
+    RESOURCES.get_or_init(|| {
+        let mut resources: Vec<Resource> = Vec::new();
+        for id in operation::ids() {
+            for route in id.operation().routes {
+                let segments: Vec<Segment> = route.template[1..].split('/').map(segment).collect();
+                // Two operations may call the same variable `key` and `keys`; the place is the same.
+                match resources.iter_mut().find(|resource| same_path(&resource.segments, &segments)) {
+                    Some(resource) => resource.routes.push((id, route)),
+                    None => resources.push(Resource { segments, routes: vec![(id, route)] }),
+                }
+            }
+        }
+        resources
+    })
+}
+
+fn segment(text: &'static str) -> Segment {
+    match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+        Some(name) => Segment::Variable(name),
+        None => Segment::Word(text),
+    }
+}
+
+fn same_path(left: &[Segment], right: &[Segment]) -> bool {
+    let same = |(left, right): (&Segment, &Segment)| match (left, right) {
+        (Segment::Word(left), Segment::Word(right)) => left == right,
+        (Segment::Variable(_), Segment::Variable(_)) => true,
+        _ => false,
+    };
+    left.len() == right.len() && left.iter().zip(right).all(same)
+}
+
+/// Whether there is a resource at a path.
+pub(super) fn exists(path: &str) -> bool {
+    find(path, false).is_some() || find(path, true).is_some()
+}
+
+/// The resource at a path and the raw text of its variables. With a key from elsewhere, the key's place is empty or, at
+/// the end, missing.
+fn find(path: &str, key_from_query: bool) -> Option<(&'static Resource, Vec<(&'static str, &str)>)> {
+    let parts: Vec<&str> = path.split('/').collect();
+    resources().iter().find_map(|resource| {
+        let mut variables = Vec::new();
+        let missing =
+            key_from_query && parts.len() + 1 == resource.segments.len() && resource.segments.last() == Some(&Segment::Variable("key"));
+        if parts.len() != resource.segments.len() && !missing {
+            return None;
+        }
+        let mut has_key = false;
+        for (segment, part) in resource.segments.iter().zip(parts.iter().copied().chain([""])) {
+            match segment {
+                Segment::Word(word) if *word == part => {}
+                Segment::Word(_) => return None,
+                Segment::Variable("key") if key_from_query && part.is_empty() => has_key = true,
+                Segment::Variable(name) if !part.is_empty() => variables.push((*name, part)),
+                Segment::Variable(_) => return None,
+            }
+        }
+        (has_key == key_from_query).then_some((resource, variables))
+    })
+}
+
+/// Answers a request for a resource.
+pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Result<Response<Body>, Error> {
+    let mut query = request::query(&incoming.parts.uri)?;
+    let key = query.iter().position(|(name, _)| name == KEY_BASE64).map(|at| query.remove(at).1);
+    let Some((resource, variables)) = find(path, key.is_some()) else { return Err(nowhere(path)) };
+    let method = match incoming.parts.method {
+        http::Method::GET | http::Method::HEAD => Method::Get,
+        http::Method::PUT => Method::Put,
+        http::Method::PATCH => Method::Patch,
+        http::Method::POST => Method::Post,
+        http::Method::DELETE => Method::Delete,
+        http::Method::OPTIONS => return Ok(respond::options(&allow(resource))),
+        _ => return Err(method_not_allowed(allow(resource))),
+    };
+    let routes: Vec<(Id, &'static Route)> = resource.routes.iter().filter(|(_, route)| route.method == method).copied().collect();
+    if routes.is_empty() {
+        return Err(method_not_allowed(allow(resource)));
+    }
+    let options = Options::take(&incoming.worker.app, &incoming.parts.headers, &mut query)?;
+    let has_body = matches!(method, Method::Put | Method::Patch | Method::Post);
+    let media = if has_body { request::content_type(&incoming.parts.headers)? } else { Media::Json };
+    let body = if has_body { incoming.body(body).await? } else { Bytes::new() };
+    let read = Read { path: variables, key: key.as_deref(), query, media, body: &body };
+    if matches!(routes[0].1.choice, Choice::Part(_)) {
+        parts(incoming, &routes, &read, &options).await
+    } else {
+        one(incoming, &routes, &read, &options).await
+    }
+}
+
+fn nowhere(path: &str) -> Error {
+    // A single word that is no resource is meant as an operation's name, which only POST calls.
+    match path.contains('/') {
+        false if operation::find(path).is_some() => method_not_allowed("OPTIONS, POST".into()),
+        false => unknown_operation(),
+        true => Error::new(Code::RouteNotFound, "there is nothing at this path; `/openapi.json` lists what there is"),
+    }
+}
+
+fn allow(resource: &Resource) -> String {
+    let mut methods: BTreeSet<&str> = resource.routes.iter().map(|(_, route)| route.method.name()).collect();
+    methods.insert("OPTIONS");
+    if methods.contains("GET") {
+        methods.insert("HEAD");
+    }
+    if let [Segment::Word(word)] = resource.segments[..]
+        && operation::find(word).is_some()
+    {
+        methods.insert("POST");
+    }
+    methods.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// A request, read and not yet understood as arguments.
+struct Read<'a> {
+    path: Vec<(&'static str, &'a str)>,
+    key: Option<&'a str>,
+    query: Query<'a>,
+    media: Media,
+    body: &'a [u8],
+}
+
+impl Read<'_> {
+    /// The arguments for one of the resource's operations.
+    fn arguments(&self, id: Id) -> Result<Arguments<'_>, Error> {
+        let params = id.operation().params;
+        // A variable or query parameter in the singular is one element of the list of that name.
+        let full = |name: &str| params.iter().find(|param| param.answers_to(name)).map(|param| param.name);
+        let mut given = match self.media {
+            Media::Json => Arguments::from_json(self.body)?,
+            Media::Bytes => Arguments::default(),
+        };
+        if self.media == Media::Bytes {
+            let value = full("value").ok_or_else(|| {
+                Error::new(Code::UnsupportedMediaType, "there is no value here that could be sent as it is").param("Content-Type")
+            })?;
+            given.push(value, Given::Bytes(Cow::Borrowed(self.body)));
+        }
+        for (name, raw) in &self.path {
+            let value = request::decode(raw)?;
+            if matches!(&*value, b"." | b"..") {
+                return Err(Error::new(
+                    Code::InvalidArgument,
+                    "paths cannot hold `.` and `..`; give this key as keyBase64, or call by name",
+                )
+                .param(*name));
+            }
+            given.push(full(name).unwrap_or(name), Given::Bytes(value));
+        }
+        if let Some(key) = self.key {
+            given.push(full("key").unwrap_or("key"), Given::Bytes(request::base64(key, KEY_BASE64)?.into()));
+        }
+        for (name, value) in &self.query {
+            given.push(full(name).unwrap_or(name), Given::Text(Cow::Borrowed(value)));
+        }
+        Ok(given)
+    }
+
+    /// Which of the operations is meant, and its arguments.
+    fn choose(&self, routes: &[(Id, &'static Route)]) -> Result<(Id, &'static Route, Arguments<'_>), Error> {
+        for (id, route) in routes {
+            match route.choice {
+                Choice::Only | Choice::Part(_) => return Ok((*id, route, self.arguments(*id)?)),
+                Choice::When(name) => {
+                    let given = self.arguments(*id)?;
+                    if given.get(name).is_some() {
+                        return Ok((*id, route, given));
+                    }
+                }
+                Choice::Word(word) => {
+                    let mut given = self.arguments(*id)?;
+                    let said = match given.get(word) {
+                        Some(Given::Json(value)) => is_true(value),
+                        Some(Given::Text(value)) => matches!(&**value, "" | "true"),
+                        _ => false,
+                    };
+                    if said {
+                        given.remove(word);
+                        return Ok((*id, route, given));
+                    }
+                }
+            }
+        }
+        let names: Vec<&str> = routes
+            .iter()
+            .filter_map(|(_, route)| if let Choice::When(name) | Choice::Word(name) = route.choice { Some(name) } else { None })
+            .collect();
+        Err(Error::new(Code::MissingArgument, format!("say what to do by one of: {}", names.join(", "))))
+    }
+}
+
+fn is_true(value: &RawValue) -> bool {
+    value.get() == "true"
+}
+
+/// A resource that is one call.
+async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Read<'_>, options: &Options) -> Result<Response<Body>, Error> {
+    let (id, route, given) = read.choose(routes)?;
+    let conditional = ["nx", "xx", "gt", "lt"].iter().any(|flag| given.get(flag).is_some());
+    let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
+    let nothing = done.is_null() || (route.projection == Projection::Item && &*done.frame == b":0\r\n");
+    if nothing && route.projection != Projection::Collection {
+        // A condition that does not hold and a key that does not exist look the same in the reply.
+        let code = if conditional { Code::PreconditionFailed } else { Code::KeyNotFound };
+        return Err(Error::new(code, code.title()));
+    }
+    incoming.result(&done, options)
+}
+
+/// A resource that several operations describe together: one object, made in one round trip.
+async fn parts(
+    incoming: Incoming<'_>,
+    routes: &[(Id, &'static Route)],
+    read: &Read<'_>,
+    options: &Options,
+) -> Result<Response<Body>, Error> {
+    let app = &incoming.worker.app;
+    let started = Instant::now();
+    let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
+    let _in_flight = InFlight::enter(app, routes.len())?;
+    let (plans, pending) = call::with_scratch(|scratch| {
+        let mut plans = Vec::with_capacity(routes.len());
+        for (id, _) in &routes {
+            plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(app), scratch)?);
+        }
+        let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();
+        let pending = incoming.database.backend.submit(scratch, replies).map_err(|failure| failure.error(true))?;
+        Ok::<_, Error>((plans, pending))
+    })?;
+    let frames = backend::replies(pending, started + options.timeout).await.map_err(|failure| failure.error(true))?;
+    let mut rest = &frames[..];
+    let mut out = b"{\"result\":{".to_vec();
+    for ((id, route), plan) in routes.iter().zip(&plans) {
+        let end = Scanner::default()
+            .scan(rest)
+            .ok()
+            .flatten()
+            .ok_or_else(|| Error::new(Code::BackendError, "the database answered fewer calls than it was sent"))?;
+        let (frame, next) = rest.split_at(end);
+        rest = next;
+        incoming.worker.counters.record(*id, crate::error::code_of(frame), started.elapsed());
+        let Choice::Part(name) = route.choice else { continue };
+        // What is said of no key: a type `none`, a time to live of -2, or null.
+        if matches!(frame, b"+none\r\n" | b"$-1\r\n" | b":-2\r\n") {
+            return Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title()));
+        }
+        let mut rendered = Vec::new();
+        match id.operation().render(plan, frame, &options.format(), &mut rendered) {
+            Ok(()) => {}
+            Err(error) if error.code == Code::WrongType => return Err(error),
+            Err(_) => rendered.extend_from_slice(b"{\"result\":null}"),
+        }
+        if out.last() != Some(&b'{') {
+            out.push(b',');
+        }
+        out.extend_from_slice(format!("\"{name}\":").as_bytes());
+        // The part's own object is `{"result":…}`: what is between is the part.
+        out.extend_from_slice(rendered.strip_prefix(b"{\"result\":").and_then(|part| part.strip_suffix(b"}")).unwrap_or(b"null"));
+    }
+    out.extend_from_slice(b"}}");
+    Ok(respond::json(out))
+}

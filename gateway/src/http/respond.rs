@@ -1,0 +1,65 @@
+//! Answers: a result, a value's bytes, a problem.
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, Response, StatusCode, header},
+};
+
+use crate::error::{Code, Error};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// After how many seconds to come back, when the gateway or its database is not available.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// A JSON document that has been written already.
+pub(super) fn json(body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// A value as it is.
+pub(super) fn bytes(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, BYTES);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A page or text of the gateway's own.
+pub(super) fn text(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// An answer to OPTIONS.
+pub(super) fn options(allow: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    insert_allow(&mut response, allow);
+    response
+}
+
+/// A problem object (RFC 9457).
+pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body> {
+    let body = error.problem(request_id.to_str().unwrap_or_default()).to_string();
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
+    if error.code == Code::Unavailable {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    if let Some(allow) = &error.allow {
+        insert_allow(&mut response, allow);
+    }
+    response
+}
+
+fn insert_allow(response: &mut Response<Body>, allow: &str) {
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+}

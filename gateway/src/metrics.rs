@@ -1,0 +1,191 @@
+//! What the gateway counts. A call touches only counters of its own worker, by index; they are added up when somebody
+//! asks. Labels come from the operation table and the error table, so their number is bounded.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use prometheus::{
+    Encoder, TextEncoder,
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use crate::{
+    app::App,
+    error::Code,
+    operation::{self, Id},
+};
+
+/// Upper bounds of the duration histogram's buckets, in microseconds.
+const BUCKETS: [u64; 12] = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 5_000_000];
+const OUTCOMES: usize = Code::ALL.len() + 1;
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub struct Counters {
+    /// By operation, then outcome: 0 is success, then the codes in their order.
+    calls: Box<[AtomicU64]>,
+    /// By operation, then bucket; the last is what is beyond all bounds.
+    durations: Box<[AtomicU64]>,
+    /// By operation, in nanoseconds.
+    time: Box<[AtomicU64]>,
+    /// Problems answered, by code.
+    problems: Box<[AtomicU64]>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let operations = operation::all().len();
+        Self {
+            calls: zeros(operations * OUTCOMES),
+            durations: zeros(operations * (BUCKETS.len() + 1)),
+            time: zeros(operations),
+            problems: zeros(Code::ALL.len()),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a call that ended: with a result, or with an error.
+    pub fn record(&self, id: Id, error: Option<Code>, duration: Duration) {
+        let outcome = error.map_or(0, |code| code as usize + 1);
+        let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.iter().position(|bound| microseconds <= *bound).unwrap_or(BUCKETS.len());
+        self.calls[id.index() * OUTCOMES + outcome].fetch_add(1, Relaxed);
+        self.durations[id.index() * (BUCKETS.len() + 1) + bucket].fetch_add(1, Relaxed);
+        self.time[id.index()].fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Counts a request that was answered with a problem.
+    pub fn refuse(&self, code: Code) {
+        self.problems[code as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// All metrics in Prometheus's text format.
+pub fn render(app: &App) -> String {
+    let workers: Vec<Arc<crate::worker::Worker>> = app.workers();
+    let sum = |pick: &dyn Fn(&Counters) -> &AtomicU64| workers.iter().map(|worker| pick(&worker.counters).load(Relaxed)).sum::<u64>();
+    let (mut calls, mut durations) = (Vec::new(), Vec::new());
+    for id in operation::ids() {
+        let name = id.operation().name;
+        for outcome in 0..OUTCOMES {
+            let count = sum(&|counters| &counters.calls[id.index() * OUTCOMES + outcome]);
+            if count > 0 {
+                let label = outcome.checked_sub(1).map_or("ok", |code| Code::ALL[code].name());
+                calls.push(counter(&[("operation", name), ("outcome", label)], count));
+            }
+        }
+        let counts: Vec<u64> =
+            (0..=BUCKETS.len()).map(|bucket| sum(&|counters| &counters.durations[id.index() * (BUCKETS.len() + 1) + bucket])).collect();
+        if counts.iter().any(|count| *count > 0) {
+            durations.push(histogram(name, &counts, sum(&|counters| &counters.time[id.index()])));
+        }
+    }
+    let problems = Code::ALL.iter().enumerate().map(|(index, code)| (code.name(), sum(&|counters| &counters.problems[index])));
+    let problems = problems.filter(|(_, count)| *count > 0).map(|(code, count)| counter(&[("code", code)], count)).collect();
+    let mut families = vec![
+        family("dbx_calls_total", "Calls that ended, by operation and outcome.", MetricType::COUNTER, calls),
+        family("dbx_call_duration_seconds", "How long calls took, from being read to their reply.", MetricType::HISTOGRAM, durations),
+        family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
+        family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], app.in_flight.load(Relaxed))]),
+        family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], app.connections.load(Relaxed))]),
+        family(
+            "dbx_draining",
+            "1 while the gateway is about to stop.",
+            MetricType::GAUGE,
+            vec![gauge(&[], usize::from(app.drain.is_draining()))],
+        ),
+        family(
+            "dbx_build_info",
+            "1; the version is a label.",
+            MetricType::GAUGE,
+            vec![gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1)],
+        ),
+    ];
+    families.extend(backends(app));
+    families.retain(|family| !family.get_metric().is_empty());
+    let mut out = Vec::new();
+    // Writing to memory does not fail; a family without a name would, and all have one.
+    let _ = TextEncoder::new().encode(&families, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn backends(app: &App) -> [MetricFamily; 3] {
+    let (mut up, mut pending, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, states) in app.database_states() {
+        let labels = [("database", name.as_str())];
+        up.push(gauge(&labels, usize::from(states.iter().all(|state| state.reachable))));
+        pending.push(gauge(&labels, states.iter().map(|state| state.pending).sum()));
+        connections.push(counter(&labels, states.iter().map(|state| state.connections).sum()));
+    }
+    [
+        family("dbx_backend_up", "1 while every worker is connected to the database.", MetricType::GAUGE, up),
+        family("dbx_backend_pending_calls", "Calls waiting for the database.", MetricType::GAUGE, pending),
+        family("dbx_backend_connections_total", "Connections made to the database.", MetricType::COUNTER, connections),
+    ]
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.into());
+    family.set_help(help.into());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn metric(labels: &[(&str, &str)]) -> Metric {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).into());
+        pair.set_value((*value).into());
+        pair
+    };
+    let mut metric = Metric::default();
+    metric.set_label(labels.iter().map(pair).collect());
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the text format has doubles")]
+fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
+    let mut value = Counter::default();
+    value.set_value(count as f64);
+    let mut metric = metric(labels);
+    metric.set_counter(value);
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the text format has doubles")]
+fn gauge(labels: &[(&str, &str)], count: usize) -> Metric {
+    let mut value = Gauge::default();
+    value.set_value(count as f64);
+    let mut metric = metric(labels);
+    metric.set_gauge(value);
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the text format has doubles")]
+fn histogram(operation: &str, counts: &[u64], nanoseconds: u64) -> Metric {
+    let mut cumulative = 0;
+    let bucket = |(bound, count): (&u64, &u64)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound as f64 / 1e6);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    };
+    let buckets: Vec<Bucket> = BUCKETS.iter().zip(counts).map(bucket).collect();
+    let mut value = Histogram::default();
+    value.set_bucket(buckets);
+    value.set_sample_count(counts.iter().sum());
+    value.set_sample_sum(nanoseconds as f64 / 1e9);
+    let mut metric = metric(&[("operation", operation)]);
+    metric.set_histogram(value);
+    metric
+}

@@ -68,7 +68,7 @@ impl Operation {
     }
 
     /// As `encode`, whatever the mode; on an error part of the command may be in `out`.
-    pub(super) fn encode_any(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
+    pub fn encode_any(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
         out.put_slice(self.command.head());
         let plan = Plan { shape: self.reply, columns: 0, idempotent: self.idempotent, reads: false, mode: self.mode };

@@ -530,8 +530,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::required("serialized_value", Base64, "The key in the server's own form"),
             Param::flag("replace", "REPLACE", "Overwrite what is there"),
             Param::flag("absttl", "ABSTTL", "`ttl` is a Unix time in milliseconds"),
-            Param::option("idletime", "IDLETIME", Integer, "Seconds since it was used"),
-            Param::option("freq", "FREQ", Integer, "How often it was used"),
+            Param::one_of(
+                "usage",
+                &[
+                    Param::option("idletime", "IDLETIME", Integer, "Seconds since it was used"),
+                    Param::option("freq", "FREQ", Integer, "How often it was used"),
+                ],
+            ),
         ],
         reply: Shape::Word,
         mode: Mode::Call,

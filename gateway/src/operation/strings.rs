@@ -92,7 +92,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Removes a key if its value meets a condition",
         since: Since { redis: Some("8.4.0"), valkey: None },
         params: &[
-            Param::key(Role::READ_DELETE),
+            Param::key(Role::DELETE),
             Param::exactly_one_of(
                 "condition",
                 &[
@@ -118,10 +118,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Strings,
         summary: "Removes a key if its value is the one given",
         since: Since { redis: None, valkey: Some("9.0.0") },
-        params: &[Param::key(Role::READ_DELETE), Param::required("value", Bytes, "What it has to hold")],
+        params: &[Param::key(Role::DELETE), Param::required("value", Bytes, "What it has to hold")],
         reply: Shape::Integer,
         mode: Mode::Call,
-        access: Access::write(&[Write, String, Slow]),
+        access: Access::write(&[Write, String, Fast]),
         idempotent: false,
         split: Split::Never,
         routes: &[],

@@ -1,0 +1,278 @@
+//! The operation table against a live server: what the server says of its commands, and what it answers to the examples.
+//! Where the two differ on purpose, `differences` says why.
+
+#![expect(unreachable_pub, reason = "the modules of a test are its own")]
+
+mod calls;
+mod differences;
+mod documented;
+mod server;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::BytesMut;
+use dbx_gateway::operation::arguments::Arguments;
+use dbx_gateway::operation::encode::{Encoding, Rules};
+use dbx_gateway::operation::param::{Param, Role};
+use dbx_gateway::operation::render::Format;
+use dbx_gateway::operation::{self, Class, Group, Mode, Operation, Split};
+use serde_json::Value;
+
+use differences::{ABSENT, CLASSES, DEFAULTS, RENAMES, Rename, SPLITS, STRUCTURES};
+use documented::Documented;
+use server::{Reply, Server, Version};
+
+const RULES: Rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 1024, max_value_bytes: 1024 };
+
+/// The groups of the server that the table covers.
+const COVERED: &[&str] = &["string", "generic"];
+
+fn words(operation: &Operation) -> String {
+    operation.command.words.join("|").to_lowercase()
+}
+
+/// The operations that the server has, and what it says of each.
+fn both(server: &mut Server) -> Vec<(&'static Operation, Documented)> {
+    let mut documented = documented::all(server);
+    let version = server.version();
+    let mut both = Vec::new();
+    for operation in operation::all() {
+        let expected = version.has(operation.since);
+        match documented.remove(&words(operation)) {
+            Some(found) => both.push((*operation, found)),
+            None => assert!(!expected, "the server has no {}", operation.name),
+        }
+    }
+    both
+}
+
+/// The words of a call.
+fn encode(operation: &Operation, arguments: &Value) -> Vec<u8> {
+    let arguments = arguments.to_string();
+    let mut out = BytesMut::new();
+    operation
+        .encode_any(&Arguments::from_json(arguments.as_bytes()).unwrap(), &RULES, &mut out)
+        .unwrap_or_else(|error| panic!("{} {arguments}: {error:?}", operation.name));
+    out.to_vec()
+}
+
+#[test]
+fn every_command_is_an_operation_or_has_a_reason_not_to_be() {
+    let mut server = Server::start();
+    let known: BTreeSet<String> = operation::all().iter().map(|operation| words(operation)).collect();
+    let mut absent: BTreeSet<&str> = ABSENT.iter().map(|(command, _)| *command).collect();
+    for (name, documented) in documented::all(&mut server) {
+        if COVERED.contains(&documented.group.as_str()) && !known.contains(&name) {
+            assert!(absent.remove(name.as_str()), "{name} is no operation, and no reason says why");
+        }
+    }
+    assert!(absent.is_empty(), "these need no reason: {absent:?}");
+}
+
+#[test]
+fn arguments_are_those_of_the_server() {
+    let mut server = Server::start();
+    let version = server.version();
+    let mut renames: Vec<&Rename> = RENAMES.iter().collect();
+    let mut structures: BTreeMap<&str, _> = STRUCTURES.iter().map(|structure| (structure.operation, structure)).collect();
+    for (operation, documented) in both(&mut server) {
+        let name = operation.name;
+        let ours: Vec<String> = operation.params.iter().filter_map(|param| documented::ours(param, version)).collect();
+        let theirs = documented::theirs(&documented.arguments, &mut |derived| {
+            let rename = RENAMES.iter().find(|rename| rename.operation == name && rename.derived == derived)?;
+            renames.retain(|other| !std::ptr::eq(*other, rename));
+            Some(rename.ours)
+        });
+        if let Some(structure) = structures.remove(name) {
+            assert_eq!(theirs.join(" "), structure.theirs, "{name}: the server has changed");
+            assert_eq!(ours.join(" "), structure.ours, "{name}: the table has changed");
+            assert_ne!(ours, theirs, "{name} no longer differs");
+            continue;
+        }
+        assert_eq!(ours, theirs, "{name}");
+        // Valkey tells in which version of Redis a command that it began with appeared.
+        let since = operation.since;
+        assert!([since.redis, since.valkey].contains(&Some(documented.since.as_str())), "{name} is of {}", documented.since);
+    }
+    assert!(renames.is_empty(), "these are not needed: {renames:?}");
+    assert!(structures.is_empty(), "these are of no operation: {:?}", structures.keys());
+}
+
+/// What the server requires and the table does not.
+#[test]
+fn defaults_have_reasons() {
+    let defaults = |operation: &'static Operation| {
+        operation.params.iter().filter(|param| param.default.is_some()).map(|param| (operation.name, param.name))
+    };
+    let found: BTreeSet<_> = operation::all().iter().flat_map(|operation| defaults(operation)).collect();
+    assert_eq!(found, DEFAULTS.iter().map(|(operation, param, _)| (*operation, *param)).collect());
+}
+
+#[test]
+fn access_is_what_the_server_says() {
+    let mut server = Server::start();
+    let mut classes: BTreeSet<&str> = CLASSES.iter().map(|(name, _)| *name).collect();
+    for (operation, documented) in both(&mut server) {
+        let name = operation.name;
+        let ours: BTreeSet<String> = operation.access.categories.iter().map(|category| format!("@{}", category.name())).collect();
+        assert_eq!(ours, documented.categories, "{name}");
+        assert_eq!(operation.changes(), documented.flags.contains("write"), "{name}");
+        let dangerous = documented.categories.contains("@admin") || documented.categories.contains("@dangerous");
+        let class = match () {
+            () if dangerous && !classes.remove(name) => Class::Admin,
+            () if documented.flags.contains("write") => Class::Write,
+            () if documented.flags.contains("readonly") => Class::Read,
+            () => Class::Open,
+        };
+        assert_eq!(operation.access.class, class, "{name}");
+        assert!(!documented.flags.contains("blocking") || operation.mode != Mode::Call, "{name} blocks");
+    }
+    assert!(classes.is_empty(), "these are not dangerous: {classes:?}");
+}
+
+#[test]
+fn clusters_are_served_as_the_server_advises() {
+    let mut server = Server::start();
+    let mut splits: BTreeSet<&str> = SPLITS.iter().map(|(name, _)| *name).collect();
+    for (operation, documented) in both(&mut server) {
+        let tip = |tip: &str| documented.tips.iter().find_map(|known| known.strip_prefix(tip));
+        let split = match (tip("request_policy:"), tip("response_policy:")) {
+            (None, _) => Split::Never,
+            (Some("multi_shard"), None) => Split::Ordered,
+            (Some("multi_shard"), Some("agg_sum")) => Split::Sum,
+            (Some("multi_shard"), Some("all_succeeded")) => Split::AllSucceed,
+            _ => Split::Nodes,
+        };
+        if operation.split != split {
+            assert!(splits.remove(operation.name), "{} {split:?}", operation.name);
+        }
+    }
+    assert!(splits.is_empty(), "these do not differ: {splits:?}");
+}
+
+#[test]
+fn keys_are_where_the_server_finds_them() {
+    let mut server = Server::start();
+    for (operation, _) in both(&mut server) {
+        for arguments in calls::all(operation.params, server.version()) {
+            let call = encode(operation, &arguments);
+            let plan = operation
+                .encode_any(&Arguments::from_json(arguments.to_string().as_bytes()).unwrap(), &RULES, &mut BytesMut::new())
+                .unwrap();
+            let mut ours: BTreeMap<String, Role> = BTreeMap::new();
+            calls::keys(operation.params, &arguments, &mut ours);
+            for role in ours.values_mut() {
+                role.read |= plan.reads && role.write;
+            }
+            let theirs = server.keys_and_flags(&call);
+            let found: BTreeMap<String, Role> = theirs.iter().map(|(key, flags)| (key.clone(), documented::role(flags))).collect();
+            assert_eq!(ours, found, "{} {arguments}: {theirs:?}", operation.name);
+        }
+    }
+}
+
+/// Every combination that the table allows is a command that the server can read.
+#[test]
+fn no_call_is_a_mistake_of_syntax() {
+    let mut server = Server::start();
+    for (operation, _) in both(&mut server) {
+        if operation.mode != Mode::Call {
+            continue;
+        }
+        for arguments in calls::all(operation.params, server.version()) {
+            if let Reply::Error(line) = server.send(&encode(operation, &arguments)) {
+                let syntax = ["syntax", "wrong number of arguments", "unknown command", "Unknown argument", "not compatible", "exclusive"];
+                assert!(!syntax.iter().any(|word| line.contains(word)), "{} {arguments}: {line}", operation.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn examples_are_true() {
+    let mut server = Server::start();
+    let known: BTreeSet<&str> = both(&mut server).into_iter().map(|(operation, _)| operation.name).collect();
+    for operation in operation::all() {
+        let (name, example) = (operation.name, operation.example);
+        if operation.mode != Mode::Call {
+            continue;
+        }
+        server.clear();
+        for given in example.given {
+            let reply = server.command(&given.split(' ').collect::<Vec<_>>());
+            assert!(!matches!(reply, Reply::Error(_)), "{name}: {given}: {reply:?}");
+        }
+        let arguments = Arguments::from_json(example.arguments.as_bytes()).unwrap();
+        let mut call = BytesMut::new();
+        let plan = operation.encode(&arguments, &RULES, &mut call).unwrap();
+        let frame = server.frame(&call);
+        if !known.contains(name) {
+            assert!(frame.starts_with(b"-ERR unknown command"), "{name} is there: {frame:?}");
+            continue;
+        }
+        let mut answer = Vec::new();
+        operation.render(&plan, &frame, &Format::default(), &mut answer).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let (answer, expected) = (String::from_utf8(answer).unwrap(), example.answer);
+        if example.exact {
+            assert_eq!(answer, expected, "{name}");
+        } else {
+            let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            assert_eq!(kind(&parse(&answer)), kind(&parse(expected)), "{name}: {answer}");
+        }
+    }
+}
+
+/// A value without what it says: numbers, strings, members.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(elements) => format!("[{}]", elements.first().map(kind).unwrap_or_default()),
+        Value::Object(members) => members.iter().map(|(name, value)| format!("{name}: {}", kind(value))).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What `dump` answers is what `restore` takes.
+#[test]
+fn a_dump_is_restored() {
+    let mut server = Server::start();
+    let call = |server: &mut Server, name: &str, arguments: &Value| {
+        let operation = operation::find(name).unwrap().operation();
+        let arguments = arguments.to_string();
+        let mut out = BytesMut::new();
+        let plan = operation.encode(&Arguments::from_json(arguments.as_bytes()).unwrap(), &RULES, &mut out).unwrap();
+        let mut answer = Vec::new();
+        operation
+            .render(&plan, &server.frame(&out), &Format::default(), &mut answer)
+            .map(|()| serde_json::from_slice::<Value>(&answer).unwrap())
+    };
+    server.command(&["RPUSH", "a", "1", "2"]);
+    let dump = call(&mut server, "dump", &serde_json::json!({"key": "a"})).unwrap();
+    assert_eq!(dump["encoding"], "base64");
+    let restore = serde_json::json!({"key": "b", "ttl": 0, "serialized_value": dump["result"]});
+    assert_eq!(call(&mut server, "restore", &restore).unwrap()["result"], "OK");
+    assert_eq!(call(&mut server, "restore", &restore).unwrap_err().code.name(), "conflict");
+    assert_eq!(call(&mut server, "type", &serde_json::json!({"key": "b"})).unwrap()["result"], "list");
+}
+
+#[test]
+fn groups_are_those_of_the_server() {
+    let mut server = Server::start();
+    for (operation, documented) in both(&mut server) {
+        let group = match operation.group {
+            Group::Strings => "string",
+            Group::Keys => "generic",
+        };
+        // The one command of the server's own group that is about a single key.
+        if operation.name != "memory_usage" {
+            assert_eq!(documented.group, group, "{}", operation.name);
+        }
+    }
+}
+
+/// Whether a parameter is one of a server of that version.
+fn there(param: &Param, version: Version) -> bool {
+    param.since.is_none_or(|since| version.has(since))
+}

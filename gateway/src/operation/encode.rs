@@ -67,7 +67,7 @@ impl Operation {
         plan
     }
 
-    /// As `encode`, whatever the mode; on an error part of the command may be in `out`.
+    /// As [`encode`](Self::encode), whatever the mode; on an error part of the command may be in `out`.
     pub fn encode_any(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
         out.put_slice(self.command.head());
@@ -336,9 +336,9 @@ mod tests {
             find("set").unwrap().operation().encode(&arguments, &RULES, &mut BytesMut::new()).unwrap()
         };
         let plain = plan(r#"{"key":"a","value":"1"}"#);
-        assert!(plain.idempotent && !plain.reads && matches!(plain.shape, Shape::Word));
+        assert!(plain.idempotent && !plain.reads && matches!(plain.shape, Shape::Nullable(Shape::Word)));
         let get = plan(r#"{"key":"a","value":"1","get":true}"#);
-        assert!(!get.idempotent && get.reads && matches!(get.shape, Shape::Bytes));
+        assert!(!get.idempotent && get.reads && matches!(get.shape, Shape::Nullable(Shape::Bytes)));
         assert!(plan(r#"{"key":"a","value":"1","get":false,"nx":false,"xx":true}"#).idempotent);
     }
 

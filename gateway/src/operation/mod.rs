@@ -14,6 +14,7 @@ pub mod resolve;
 pub mod route;
 #[cfg(test)]
 mod samples;
+mod schema;
 pub mod shape;
 mod strings;
 

@@ -1,8 +1,372 @@
-//! The OpenAPI document: a reading of the tables.
+//! The OpenAPI document: a reading of the tables of operations and errors.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::param::{Kind, Param};
+use super::read::flat;
+use super::route::{Choice, Method, Projection, Route};
+use super::{Group, Mode, Operation, all, schema};
+use crate::error::Code;
+
+/// The part of a path before an operation's name or a resource.
+const BASE: &str = "/api/v1/{database}";
+
+/// Errors that every call can end in.
+const ALWAYS: &[Code] = &[
+    Code::InvalidArgument,
+    Code::Forbidden,
+    Code::UnknownDatabase,
+    Code::NotAcceptable,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::RedisError,
+    Code::BackendError,
+    Code::Unavailable,
+    Code::Timeout,
+];
 
 /// The OpenAPI 3.1 document of the data API.
 pub fn document() -> Value {
-    json!({"openapi": "3.1.0"})
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for operation in all() {
+        paths.entry(format!("{BASE}/{}", operation.name)).or_default().insert("post".into(), by_name(operation));
+    }
+    let mut resources: BTreeMap<(&str, Method), Vec<(&Operation, &Route)>> = BTreeMap::new();
+    for operation in all() {
+        for route in operation.routes {
+            resources.entry((route.template, route.method)).or_default().push((operation, route));
+        }
+    }
+    for ((template, method), routes) in resources {
+        let place = paths.entry(format!("{BASE}{template}")).or_default();
+        place.insert(method.name().to_lowercase(), resource(method, &routes));
+    }
+    for (path, method, endpoint) in own() {
+        paths.entry(path.into()).or_default().insert(method.into(), endpoint);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "DBX",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "HTTP in front of databases",
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": tags(),
+        "paths": paths,
+        "components": components(),
+    })
+}
+
+fn tags() -> Value {
+    let mut tags = vec![json!({"name": "gateway", "description": "What the gateway does itself"})];
+    let mut groups: Vec<Group> = all().iter().map(|operation| operation.group).collect();
+    groups.dedup();
+    tags.extend(groups.iter().map(|group| json!({"name": group.name()})));
+    Value::Array(tags)
+}
+
+fn by_name(operation: &Operation) -> Value {
+    let (arguments, answer) = example(operation);
+    let schema = schema::arguments(operation.params, &[]);
+    let mut description = format!("The command {}.", operation.command.words.join(" "));
+    for (family, since) in [("Redis", operation.since.redis), ("Valkey", operation.since.valkey)] {
+        description += &since.map_or(format!(" {family} does not have it."), |since| format!(" {family} has it since {since}."));
+    }
+    if let Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) = operation.mode {
+        description += &format!(" Not available yet: {reason}.");
+    }
+    json!({
+        "operationId": operation.name,
+        "tags": [operation.group.name()],
+        "summary": operation.summary,
+        "description": description,
+        "parameters": parameters(["database", "encoding", "integers", "timeout"]),
+        "requestBody": {
+            "required": operation.params.iter().any(|param| param.required),
+            "content": {"application/json": {"schema": schema, "example": arguments}},
+        },
+        "responses": responses(operation.errors, ok(schema::answer(operation), &answer)),
+    })
+}
+
+fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
+    let (first, route) = routes[0];
+    let shared = route.choice != Choice::Only;
+    let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
+    let variables: Vec<&str> = route.variables().collect();
+    for name in &variables {
+        parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"},
+            "description": "Any bytes, percent-encoded"}));
+    }
+    let params =
+        |operation: &'static [Param]| flat(operation).into_iter().filter(|param| !variables.iter().any(|name| param.answers_to(name)));
+    let takes_body = matches!(method, Method::Put | Method::Patch | Method::Post);
+    if !takes_body && !shared {
+        for param in params(first.params) {
+            parameters.push(query(param, true));
+        }
+    }
+    let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| operation.errors).copied().chain([Code::KeyNotFound]).collect();
+    let mut endpoint = json!({
+        "operationId": format!("{}{}", method.name().to_lowercase(), route.template.replace(['/', '{', '}', '-'], "_")),
+        "tags": [first.group.name()],
+        "summary": if shared { summary(method).to_owned() } else { first.summary.to_owned() },
+    });
+    if takes_body {
+        let bodies: Vec<Value> = routes.iter().map(|(operation, route)| body(operation, route, &variables)).collect();
+        let schema = if let [one] = &bodies[..] { one.clone() } else { json!({"oneOf": bodies}) };
+        let mut content = json!({"application/json": {"schema": schema}});
+        if route.projection == Projection::Value && !shared {
+            content["application/octet-stream"] = json!({});
+            for param in params(first.params).filter(|param| param.name != "value") {
+                parameters.push(query(param, false));
+            }
+        }
+        endpoint["requestBody"] = json!({"required": true, "content": content});
+    }
+    endpoint["parameters"] = Value::Array(parameters);
+    endpoint["responses"] = responses(&errors, answered(routes));
+    endpoint
+}
+
+fn summary(method: Method) -> &'static str {
+    match method {
+        Method::Get => "What there is to know",
+        _ => "Changes it",
+    }
+}
+
+/// What is answered at a route.
+fn answered(routes: &[(&Operation, &Route)]) -> Value {
+    let (operation, route) = routes[0];
+    let (_, example) = example(operation);
+    match route.choice {
+        Choice::Part(_) => {
+            let mut parts = Map::new();
+            for (operation, route) in routes {
+                if let Choice::Part(name) = route.choice {
+                    let mut part = schema::result(&operation.reply);
+                    part["description"] = operation.summary.into();
+                    parts.insert(name.into(), part);
+                }
+            }
+            let result = json!({"type": "object", "properties": parts});
+            json!({"content": {"application/json": {"schema": {"type": "object", "properties": {"result": result}}}}})
+        }
+        Choice::When(_) | Choice::Word(_) => {
+            let answers: Vec<Value> = routes.iter().map(|(operation, _)| schema::answer(operation)).collect();
+            json!({"content": {"application/json": {"schema": {"anyOf": answers}}}})
+        }
+        Choice::Only => {
+            let mut ok = ok(schema::answer(operation), &example);
+            if route.projection == Projection::Value && route.method == Method::Get {
+                ok["content"]["application/octet-stream"] = json!({});
+            }
+            ok
+        }
+    }
+}
+
+/// What is sent to a route.
+fn body(operation: &Operation, route: &Route, variables: &[&str]) -> Value {
+    let mut schema = schema::arguments(operation.params, variables);
+    schema["description"] = operation.summary.into();
+    let mut require = |name: &str| match &mut schema["required"] {
+        Value::Array(required) if required.iter().any(|known| known == name) => {}
+        Value::Array(required) => required.push(name.into()),
+        none => *none = json!([name]),
+    };
+    match route.choice {
+        Choice::When(name) => require(name),
+        Choice::Word(word) => {
+            require(word);
+            schema["properties"][word] = json!({"const": true});
+        }
+        Choice::Only | Choice::Part(_) => {}
+    }
+    schema
+}
+
+fn query(param: &Param, may_require: bool) -> Value {
+    let mut schema = schema::argument(param);
+    let about = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    let mut parameter = json!({"name": param.name, "in": "query", "required": param.required && may_require, "description": about});
+    match param.kind {
+        // An object or pairs are JSON in the parameter's text.
+        Kind::Object(_) | Kind::Objects(..) | Kind::Pairs(..) => parameter["content"] = json!({"application/json": {"schema": schema}}),
+        _ => parameter["schema"] = schema,
+    }
+    parameter
+}
+
+fn example(operation: &Operation) -> (Value, Value) {
+    let read = |text| serde_json::from_str(text).expect("a test reads every example");
+    (read(operation.example.arguments), read(operation.example.answer))
+}
+
+fn ok(schema: Value, example: &Value) -> Value {
+    json!({"content": {"application/json": {"schema": schema, "example": example}}})
+}
+
+fn parameters<const N: usize>(names: [&str; N]) -> Vec<Value> {
+    names.map(|name| json!({"$ref": format!("#/components/parameters/{name}")})).into()
+}
+
+fn responses(errors: &[Code], mut ok: Value) -> Value {
+    let mut responses = Map::new();
+    ok["description"] = "The answer".into();
+    responses.insert("200".into(), ok);
+    for code in ALWAYS.iter().chain(errors) {
+        let response = format!("#/components/responses/{}", code.status());
+        responses.insert(code.status().to_string(), json!({"$ref": response}));
+    }
+    Value::Object(responses)
+}
+
+/// The endpoints that are of no operation.
+fn own() -> Vec<(&'static str, &'static str, Value)> {
+    let call = json!({"type": "object", "required": ["op"], "additionalProperties": false, "properties": {
+        "op": {"type": "string", "enum": all().iter().map(|operation| operation.name).collect::<Vec<_>>()},
+        "args": {"type": "object"},
+        "encoding": {"enum": ["utf8", "base64"]},
+        "timeout": {"type": "string"},
+    }});
+    let each = json!({"oneOf": [
+        {"type": "object", "required": ["result"], "properties": {"result": {}, "cursor": {"type": "string"}, "encoding": {"const": "base64"}}},
+        {"type": "object", "required": ["error"], "properties": {"error": {"$ref": "#/components/schemas/Problem"}}},
+    ]});
+    let endpoint = |id: &str, summary: &str, parameters: Vec<Value>, result: Value| {
+        let schema = json!({"type": "object", "required": ["result"], "properties": {"result": result}});
+        json!({"operationId": id, "tags": ["gateway"], "summary": summary, "parameters": parameters,
+            "responses": responses(&[], json!({"content": {"application/json": {"schema": schema}}}))})
+    };
+    let mut pipeline = endpoint(
+        "pipeline",
+        "Several calls in one request, each with a result or an error, in their order; not atomic",
+        parameters(["database", "encoding", "integers", "timeout"]),
+        json!({"type": "array", "items": each}),
+    );
+    pipeline["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
+        "type": "object", "required": ["calls"], "additionalProperties": false, "properties": {"calls": {"type": "array", "items": call, "minItems": 1}},
+    }, "example": {"calls": [{"op": "set", "args": {"key": "a", "value": "1"}}, {"op": "incr", "args": {"key": "a"}}]}}}});
+    let mut raw = endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout"]), json!({}));
+    raw["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
+        "type": "object", "required": ["command"], "additionalProperties": false, "properties": {
+            "command": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
+        },
+    }, "example": {"command": ["SET", "a", "1"]}}}});
+    vec![
+        ("/api/v1", "get", endpoint("databases", "The databases that the caller may use", Vec::new(), json!({}))),
+        ("/api/v1/whoami", "get", endpoint("whoami", "Who the caller is, and what it may do", Vec::new(), json!({"type": "object"}))),
+        ("/api/v1/{database}/pipeline", "post", pipeline),
+        ("/api/v1/{database}/raw", "post", raw),
+    ]
+}
+
+fn components() -> Value {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in Code::ALL {
+        by_status.entry(code.status()).or_default().push(*code);
+    }
+    let responses: Map<String, Value> = by_status
+        .into_iter()
+        .map(|(status, codes)| {
+            let each: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.title())).collect();
+            let names: Vec<&str> = codes.iter().map(|code| code.name()).collect();
+            let schema = json!({"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": {"code": {"enum": names}}}]});
+            (status.to_string(), json!({"description": each.join("; "), "content": {"application/problem+json": {"schema": schema}}}))
+        })
+        .collect();
+    json!({
+        "parameters": {
+            "database": {"name": "database", "in": "path", "required": true, "schema": {"type": "string"}, "example": "redis",
+                "description": "The name that the database has in the configuration"},
+            "encoding": {"name": "encoding", "in": "query", "schema": {"enum": ["utf8", "base64"], "default": "utf8"},
+                "description": "How byte strings stand in the request and in the answer"},
+            "integers": {"name": "integers", "in": "query", "schema": {"enum": ["number", "string"], "default": "number"},
+                "description": "`string` sends integers beyond ±2^53 as strings"},
+            "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "250ms",
+                "description": "How long the call may take"},
+        },
+        "responses": responses,
+        "schemas": {"Problem": {
+            "type": "object",
+            "required": ["type", "title", "status", "detail", "code", "requestId", "retryable"],
+            "properties": {
+                "type": {"type": "string", "format": "uri-reference"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "code": {"type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>()},
+                "requestId": {"type": "string"},
+                "retryable": {"type": "boolean", "description": "The same call may be sent again and cannot do harm by that"},
+                "param": {"type": "string", "description": "The argument, parameter or header at fault"},
+                "position": {"type": "integer", "description": "The byte of the body at fault, counted from 0"},
+                "redis": {"type": "string", "description": "The error line of Redis"},
+                "outcome": {"const": "unknown", "description": "The call may or may not have been carried out"},
+            },
+        }},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every reference leads somewhere.
+    fn resolve(document: &Value, value: &Value) {
+        match value {
+            Value::Object(members) => {
+                if let Some(reference) = members.get("$ref") {
+                    let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+                    assert!(document.pointer(pointer).is_some(), "{reference}");
+                }
+                members.values().for_each(|value| resolve(document, value));
+            }
+            Value::Array(elements) => elements.iter().for_each(|value| resolve(document, value)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_document_is_whole() {
+        let document = document();
+        resolve(&document, &document);
+        let paths = document["paths"].as_object().unwrap();
+        let mut ids: Vec<&str> = Vec::new();
+        for (path, place) in paths {
+            for endpoint in place.as_object().unwrap().values() {
+                ids.push(endpoint["operationId"].as_str().unwrap());
+                let parameters: Vec<&Value> = endpoint["parameters"].as_array().unwrap().iter().collect();
+                let declared = parameters.iter().filter(|parameter| parameter["in"] == "path").count();
+                assert_eq!(path.matches('{').count(), declared + usize::from(path.contains("{database}")), "{path}");
+            }
+        }
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "an operationId repeats");
+        for operation in all() {
+            assert!(paths.contains_key(&format!("{BASE}/{}", operation.name)));
+        }
+    }
+
+    #[test]
+    fn choices_and_shapes_are_told() {
+        let document = document();
+        let set = &document["paths"]["/api/v1/{database}/set"]["post"];
+        let body = &set["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(body["required"], json!(["key", "value"]));
+        assert_eq!(body["allOf"][1]["oneOf"][0], json!({"required": ["ex"]}));
+        let patch = &document["paths"]["/api/v1/{database}/keys/{key}"]["patch"]["requestBody"]["content"]["application/json"]["schema"];
+        assert!(patch["oneOf"].as_array().unwrap().iter().any(|body| body["properties"]["persist"] == json!({"const": true})));
+        let parts = &document["paths"]["/api/v1/{database}/keys/{key}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        assert_eq!(parts["properties"]["result"]["properties"]["ttl"]["type"], "integer");
+        let scan = &document["paths"]["/api/v1/{database}/keys"]["get"]["parameters"];
+        assert!(scan.as_array().unwrap().iter().any(|parameter| parameter["name"] == "match"));
+    }
 }

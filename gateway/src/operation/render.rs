@@ -126,8 +126,10 @@ impl<'a> Renderer<'a, '_> {
     }
 
     fn shape(&mut self, shape: Shape, depth: usize) -> Result<(), Fault> {
-        if let Shape::Raw = shape {
-            return self.raw(depth);
+        match shape {
+            Shape::Raw => return self.raw(depth),
+            Shape::Nullable(of) => return self.shape(*of, depth),
+            _ => {}
         }
         let item = self.next()?;
         match (shape, item) {

@@ -1,4 +1,4 @@
-//! How replies are shaped for people. A shape says what the RESP2 reply is and what JSON is made of it; a null stays null.
+//! How replies are shaped for people. A shape says what the RESP2 reply is and what JSON is made of it; what may be null says so.
 
 /// The shape of a reply, or of a part of one.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,8 @@ pub enum Shape {
     Object(&'static [Field]),
     /// `[cursor, elements]`: `result` is the elements, `cursor` a string beside it, `"0"` at the end.
     Page(&'static Shape),
+    /// That, or null. A null elsewhere is passed on as well; this is what callers are told.
+    Nullable(&'static Shape),
     /// As it comes: a string, an integer, null or an array of such.
     Raw,
 }

@@ -1,0 +1,136 @@
+//! JSON Schemas (2020-12) of arguments and results: a reading of the tables.
+
+use serde_json::{Map, Value, json};
+
+use super::Operation;
+use super::param::{Effect, Kind, Param};
+use super::read::flat;
+use super::shape::{Field, Shape};
+
+/// The schema of an object of arguments; `without` are given elsewhere, in the path.
+pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
+    let given = |param: &&Param| !without.iter().any(|name| param.answers_to(name));
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    let mut together = Map::new();
+    for param in flat(params).into_iter().filter(given) {
+        properties.insert(param.name.into(), argument(param));
+        if param.required && params.iter().any(|outer| outer.name == param.name) {
+            required.push(param.name);
+        }
+        if let Some(other) = param.requires {
+            together.insert(param.name.into(), json!([other]));
+        }
+    }
+    let choices: Vec<Value> = params.iter().filter_map(choice).collect();
+    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if !together.is_empty() {
+        schema["dependentRequired"] = Value::Object(together);
+    }
+    if !choices.is_empty() {
+        schema["allOf"] = Value::Array(choices);
+    }
+    schema
+}
+
+/// That at most or exactly one of several is given.
+fn choice(param: &Param) -> Option<Value> {
+    let Kind::OneOf(choices) = param.kind else { return None };
+    let mut one: Vec<Value> = choices.iter().map(|choice| json!({"required": [choice.name]})).collect();
+    if !param.required {
+        let none = json!({"not": {"anyOf": one}});
+        one.push(none);
+    }
+    Some(json!({"oneOf": one}))
+}
+
+/// The schema of one argument.
+pub(super) fn argument(param: &Param) -> Value {
+    let mut schema = kind(&param.kind);
+    schema["description"] = param.about.into();
+    if let Some(default) = param.default {
+        schema["default"] = default.into();
+    }
+    schema
+}
+
+fn kind(of: &Kind) -> Value {
+    match *of {
+        Kind::Key(_) | Kind::Bytes => json!({"type": ["string", "number"]}),
+        Kind::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
+        Kind::Text => json!({"type": "string"}),
+        Kind::Cursor => json!({"type": "string", "pattern": "^[0-9]+$"}),
+        Kind::Integer => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
+        Kind::Double => json!({"type": ["number", "string"], "format": "double"}),
+        Kind::Flag | Kind::Modifier => json!({"type": "boolean"}),
+        Kind::Choice(words) => json!({"type": "string", "enum": words.iter().map(|word| word.name).collect::<Vec<_>>()}),
+        Kind::List(of, _) => json!({"type": "array", "items": kind(of), "minItems": 1}),
+        Kind::Pairs(one, two, _) => json!({"oneOf": [
+            {"type": "object", "additionalProperties": kind(two), "minProperties": 1},
+            {"type": "array", "items": {"type": "array", "prefixItems": [kind(one), kind(two)], "minItems": 2, "maxItems": 2}, "minItems": 1},
+        ]}),
+        Kind::Object(params) => arguments(params, &[]),
+        Kind::Objects(params, _) => json!({"type": "array", "items": arguments(params, &[]), "minItems": 1}),
+        Kind::OneOf(_) | Kind::Fixed(_) => json!({}),
+    }
+}
+
+/// The schema of an operation's answer.
+pub(super) fn answer(operation: &Operation) -> Value {
+    let mut shapes = vec![operation.reply];
+    for param in flat(operation.params) {
+        shapes.extend(param.effects.iter().filter_map(|effect| if let Effect::Shape(shape) = effect { Some(*shape) } else { None }));
+    }
+    let mut results: Vec<Value> = shapes.iter().map(result).collect();
+    results.dedup();
+    let result = if results.len() == 1 { results.remove(0) } else { json!({"anyOf": results}) };
+    let mut schema = json!({
+        "type": "object",
+        "properties": {"result": result, "encoding": {"const": "base64", "description": "Every string of the data is in base64"}},
+        "required": ["result"],
+    });
+    if let Shape::Page(_) = operation.reply {
+        schema["properties"]["cursor"] = json!({"type": "string", "description": "Where the next page begins; `0` at the end"});
+        schema["required"] = json!(["result", "cursor"]);
+    }
+    schema
+}
+
+/// The schema of a result.
+pub(super) fn result(shape: &Shape) -> Value {
+    match *shape {
+        Shape::Word | Shape::Bytes => json!({"type": "string"}),
+        Shape::Integer => json!({"type": "integer", "format": "int64"}),
+        Shape::Double => json!({"type": ["number", "string"], "format": "double"}),
+        Shape::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
+        Shape::List(of) => json!({"type": "array", "items": result(of)}),
+        Shape::Map(of) | Shape::Entries(of) => json!({"type": "object", "additionalProperties": result(of)}),
+        Shape::Pairs(of) => json!({"type": "array", "items": {"type": "array", "prefixItems": [{"type": "string"}, result(of)]}}),
+        Shape::Fields => json!({"type": "object", "additionalProperties": {
+            "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+        }}),
+        Shape::Record(fields) | Shape::Object(fields) => record(fields),
+        Shape::Rows(fields) => json!({"type": "array", "items": record(fields)}),
+        Shape::Page(of) => result(of),
+        Shape::Nullable(of) => nullable(result(of)),
+        Shape::Raw => json!({}),
+    }
+}
+
+fn nullable(mut schema: Value) -> Value {
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.push("null".into()),
+        Some(one) => *one = json!([one.clone(), "null"]),
+        None => return json!({"anyOf": [schema, {"type": "null"}]}),
+    }
+    schema
+}
+
+fn record(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), result(&field.shape))).collect();
+    let required: Vec<&str> = fields.iter().filter(|field| field.column.is_none()).map(|field| field.name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}

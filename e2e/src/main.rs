@@ -1,0 +1,47 @@
+//! The client that the tests run inside the cluster: one call, or steady traffic whose counts it prints.
+
+#![expect(clippy::print_stdout, reason = "its standard output is what the tests read")]
+
+mod connection;
+mod traffic;
+
+use std::{process::ExitCode, time::Duration};
+
+use connection::{Connection, Target};
+use traffic::Plan;
+
+const USAGE: &str = "usage: dbx-e2e call METHOD URL [BODY]                      makes one call, prints status and body
+       dbx-e2e traffic URL KEPT NEW PAUSE_MILLISECONDS          calls until it is ended: KEPT connections that are kept,
+                                                                NEW that are made anew for each call";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), String> {
+    match arguments {
+        ["call", method, url] => call(method, url, ""),
+        ["call", method, url, body] => call(method, url, body),
+        ["traffic", url, kept, new, pause] => {
+            let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text}: expected a number"));
+            let pause = Duration::from_millis(number(pause)?.into());
+            traffic::run(&Plan { target: Target::parse(url)?, kept: number(kept)?, new: number(new)?, pause })
+        }
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn call(method: &str, url: &str, body: &str) -> Result<(), String> {
+    let target = Target::parse(url)?;
+    let mut connection = Connection::open(&target).map_err(|error| format!("cannot connect: {error}"))?;
+    let response = connection.call(method, &target.path, body, false).map_err(|error| format!("no answer: {error}"))?;
+    println!("{}\n{}", response.status, response.body);
+    Ok(())
+}

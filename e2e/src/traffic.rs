@@ -1,0 +1,132 @@
+//! Steady traffic: every thread writes a value, reads it back and compares, at an even pace. A call that is not answered
+//! rightly has failed; nothing is tried again.
+
+use std::{
+    io::Write,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::connection::{Connection, Target};
+
+/// How often the counts are printed.
+const REPORT: Duration = Duration::from_millis(250);
+/// Failures that are told in full.
+const TOLD: usize = 10;
+
+/// What to do.
+pub(crate) struct Plan {
+    /// The database: `http://host:port/api/v1/name`.
+    pub(crate) target: Target,
+    /// Threads that keep their connection until an answer says `Connection: close`.
+    pub(crate) kept: u32,
+    /// Threads that connect anew for each call.
+    pub(crate) new: u32,
+    /// The pause after each call.
+    pub(crate) pause: Duration,
+}
+
+#[derive(Default)]
+struct Counts {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    connections: AtomicU64,
+    closes: AtomicU64,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Counts {
+    fn report(&self) -> String {
+        // Escaping is JSON's as long as only printable ASCII is told.
+        let failures = self.failures.lock().map(|failures| failures.join("; ")).unwrap_or_default();
+        let failures = failures.replace('\\', "\\\\").replace('"', "\\\"");
+        format!(
+            "{{\"succeeded\":{},\"failed\":{},\"connections\":{},\"closes\":{},\"failures\":\"{}\"}}",
+            self.succeeded.load(Relaxed),
+            self.failed.load(Relaxed),
+            self.connections.load(Relaxed),
+            self.closes.load(Relaxed),
+            failures
+        )
+    }
+
+    fn fail(&self, what: String) {
+        self.failed.fetch_add(1, Relaxed);
+        if let Ok(mut failures) = self.failures.lock()
+            && failures.len() < TOLD
+        {
+            failures.push(what.replace(|character: char| !(' '..='~').contains(&character), " "));
+        }
+    }
+}
+
+/// Calls until the process is ended; prints the counts, one JSON object a line.
+pub(crate) fn run(plan: &Plan) -> Result<(), String> {
+    let counts = Counts::default();
+    thread::scope(|scope| {
+        for number in 0..plan.kept + plan.new {
+            let counts = &counts;
+            scope.spawn(move || work(plan, number, counts));
+        }
+        loop {
+            thread::sleep(REPORT);
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{}", counts.report()).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
+        }
+    })
+}
+
+fn work(plan: &Plan, number: u32, counts: &Counts) {
+    let keep = number < plan.kept;
+    let path = format!("{}/strings/traffic-{number}", plan.target.path.trim_end_matches('/'));
+    let mut caller = Caller { target: &plan.target, keep, connection: None, counts };
+    for round in 0_u64.. {
+        let value = format!("\"{round}\"");
+        let put = caller.call("PUT", &path, &format!("{{\"value\":{value}}}")).map(drop);
+        caller.count("PUT", put);
+        thread::sleep(plan.pause);
+        let got = caller.call("GET", &path, "");
+        caller.count("GET", got.and_then(|body| body.contains(&value).then_some(()).ok_or(format!("expected the value {value}: {body}"))));
+        thread::sleep(plan.pause);
+    }
+}
+
+struct Caller<'a> {
+    target: &'a Target,
+    keep: bool,
+    connection: Option<Connection>,
+    counts: &'a Counts,
+}
+
+impl Caller<'_> {
+    fn call(&mut self, method: &str, path: &str, body: &str) -> Result<String, String> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.counts.connections.fetch_add(1, Relaxed);
+                Connection::open(self.target).map_err(|error| format!("cannot connect: {error}"))?
+            }
+        };
+        let response = connection.call(method, path, body, self.keep).map_err(|error| error.to_string())?;
+        match self.keep {
+            true if response.close => drop(self.counts.closes.fetch_add(1, Relaxed)),
+            true => self.connection = Some(connection),
+            false => {}
+        }
+        match response.status {
+            200..300 => Ok(response.body),
+            status => Err(format!("{status} {}", response.body)),
+        }
+    }
+
+    fn count(&self, method: &str, result: Result<(), String>) {
+        match result {
+            Ok(()) => drop(self.counts.succeeded.fetch_add(1, Relaxed)),
+            Err(error) => self.counts.fail(format!("{} connection, {method}: {error}", if self.keep { "kept" } else { "new" })),
+        }
+    }
+}

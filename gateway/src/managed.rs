@@ -4,6 +4,7 @@
 use std::{
     fmt, fs,
     io::{self, ErrorKind},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -66,6 +67,7 @@ impl ManagedRedis {
     pub async fn start(name: &str) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new()
             .prefix(&format!("dbx-{name}-"))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .map_err(|error| StartError::Io("cannot make its folder", error))?;
         let socket = folder.path().join("redis.sock");

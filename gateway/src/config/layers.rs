@@ -48,10 +48,6 @@ impl Layers {
         self.mistakes.push(ConfigError { path: path.to_string(), origin: source.clone(), message: message.into() });
     }
 
-    pub(super) fn value(&self) -> &Value {
-        &self.value
-    }
-
     /// What is at a path.
     pub(super) fn at(&self, path: &Path) -> &Value {
         path.names().iter().fold(&self.value, |value, name| match name.parse::<usize>() {
@@ -274,8 +270,9 @@ fn found(kind: &Kind, value: &Value) -> String {
     match value {
         Value::String(_) | Value::Number(_) | Value::Bool(_) if scalar => value.to_string(),
         Value::Null => "nothing".into(),
-        Value::Bool(_) => "true or false; put it in quotes".into(),
-        Value::Number(_) => "a number; put it in quotes".into(),
+        Value::Bool(_) | Value::Number(_) if matches!(kind, Kind::Text) => "no text; put it in quotes".into(),
+        Value::Bool(_) => "true or false".into(),
+        Value::Number(_) => "a number".into(),
         Value::String(_) => "text".into(),
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "settings by name".into(),

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use dbx_crds::config::GatewayConfig;
 
-use super::{path::Path, shape::Shape};
+use super::{
+    path::Path,
+    shape::{Kind, Shape},
+};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
 
@@ -27,7 +30,7 @@ pub struct Setting {
 pub fn settings() -> Vec<Setting> {
     let effective = serde_json::to_value(GatewayConfig::default().effective()).unwrap_or_default();
     Shape::root()
-        .leaves(&Path::default())
+        .settings(&Path::default())
         .into_iter()
         .map(|(path, shape)| {
             let text = shape.description.replace('\n', " ");
@@ -35,6 +38,7 @@ pub fn settings() -> Vec<Setting> {
             let pointer = path.names().iter().fold(String::new(), |pointer, name| pointer + "/" + name);
             let default = match (said.trim_end_matches('.'), effective.pointer(&pointer)) {
                 ("" | "``", Some(value)) => format!("`{value}`"),
+                ("", None) if matches!(shape.kind, Kind::List(_)) => "`[]`".into(),
                 (said, _) => said.to_owned(),
             };
             Setting { kind: shape.kind.name(), default, environment: path.environment(), description: description.trim().to_owned(), path }

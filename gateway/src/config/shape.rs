@@ -10,16 +10,16 @@ use super::path::Path;
 
 /// One setting, or a section of settings.
 #[derive(Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     /// What it is for, as the type's documentation says.
-    pub description: String,
+    pub(super) description: String,
     /// What it wants.
-    pub kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// What a setting wants.
 #[derive(Debug)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Settings by name, and the names of those that cannot be left out.
     Section(BTreeMap<String, Shape>, Vec<String>),
     /// Any number of the same.
@@ -42,7 +42,7 @@ static ROOT: LazyLock<Shape> = LazyLock::new(|| Shape::read(GatewayConfig::schem
 
 impl Shape {
     /// The whole configuration.
-    pub fn root() -> &'static Self {
+    pub(super) fn root() -> &'static Self {
         &ROOT
     }
 
@@ -66,11 +66,16 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Every setting below that holds a value, with its path; an item of a list stands as `0`.
-    pub(super) fn leaves(&self, path: &Path) -> Vec<(Path, &Self)> {
+    /// Every setting below, with its path; an item of a list stands as `0`. A section is listed where it has a meaning
+    /// by being there: inside the items of a list.
+    pub(super) fn settings(&self, path: &Path) -> Vec<(Path, &Self)> {
         match &self.kind {
-            Kind::Section(settings, _) => settings.iter().flat_map(|(name, shape)| shape.leaves(&path.join(name))).collect(),
-            Kind::List(item) if matches!(item.kind, Kind::Section(..)) => item.leaves(&path.join("0")),
+            Kind::Section(settings, _) => {
+                let itself = path.names().iter().position(|name| name == "0").is_some_and(|index| index + 1 < path.names().len());
+                let inner = settings.iter().flat_map(|(name, shape)| shape.settings(&path.join(name)));
+                itself.then(|| (path.clone(), self)).into_iter().chain(inner).collect()
+            }
+            Kind::List(item) if matches!(item.kind, Kind::Section(..)) => item.settings(&path.join("0")),
             _ => vec![(path.clone(), self)],
         }
     }

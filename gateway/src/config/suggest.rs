@@ -16,12 +16,12 @@ pub(super) fn nearest(path: &Path, known: usize) -> Option<Path> {
     // Somebody who forgot the section wrote `maxInFlight` or `redisUrl`: the last names of a path elsewhere.
     let said = path.names()[known..].concat();
     here.or_else(|| {
-        let leaves = Shape::root().leaves(&Path::default());
+        let settings = Shape::root().settings(&Path::default());
         closest(
             &said,
-            leaves.iter().flat_map(|(leaf, _)| {
-                let names = leaf.names();
-                (1..=names.len().min(2)).map(|count| (names[names.len() - count..].concat(), leaf.clone())).collect::<Vec<_>>()
+            settings.iter().flat_map(|(setting, _)| {
+                let names = setting.names();
+                (1..=names.len().min(2)).map(|count| (names[names.len() - count..].concat(), setting.clone())).collect::<Vec<_>>()
             }),
         )
     })

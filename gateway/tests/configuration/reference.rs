@@ -1,0 +1,89 @@
+//! Every setting that the reference lists exists as it says, and the page is what the type says.
+
+use std::{fs, path::Path};
+
+use dbx_gateway::config::{self, settings};
+use serde_json::{Value, json};
+
+use crate::{given, nothing};
+
+/// A value for a setting by what the reference says it wants.
+fn sample(path: &str, wants: &str) -> Value {
+    match (path, wants) {
+        ("auth.mode", _) => json!("none"),
+        ("listen.data" | "listen.operations", _) => json!("127.0.0.1:4000"),
+        ("cors.origins", _) => json!(["https://a.example"]),
+        ("databases.0.redis.url", _) => json!("redis://other"),
+        ("databases.0.redis", _) => json!({ "url": "redis://other" }),
+        ("databases.0.redis.managed", _) => json!({ "storage": "2Gi" }),
+        ("databases.0.redis.passwordFrom", _) => json!({ "file": "some" }),
+        (path, "settings") if path.ends_with("KeyRef") => json!({ "name": "some", "key": "thing" }),
+        ("databases.0.redis.managed.storage", _) => json!("2Gi"),
+        ("log.format", _) => json!("human"),
+        ("log.level", _) => json!("debug"),
+        (_, "duration") => json!("7s"),
+        (_, "size") => json!("9KiB"),
+        (_, "`true` or `false`") => json!(true),
+        (_, "list of text") => json!(["some", "thing"]),
+        (_, "text") => json!("something"),
+        (path, wants) if wants.contains(" to ") => json!(if path == "workers" { 3 } else { 77 }),
+        _ => panic!("{path} wants {wants}: say here what a value of it looks like"),
+    }
+}
+
+/// Every setting that the reference lists can be given by file, environment and flag, and is what was given.
+#[test]
+fn every_setting_can_be_given_everywhere() {
+    for setting in settings() {
+        let path = setting.path.dotted();
+        let value = sample(&path, &setting.kind);
+        let text = match &value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let pointer = format!("/{}", path.replace('.', "/"));
+        // What the setting needs beside it.
+        let mut beside = json!({ "databases": [{ "name": "redis", "redis": { "url": "redis://host" } }] });
+        if path.contains(".managed") {
+            beside["databases"][0]["redis"] = json!({ "managed": {} });
+        }
+        for reference in ["secretKeyRef", "configMapKeyRef"] {
+            if path.contains(&format!("{reference}.")) {
+                beside["databases"][0]["redis"]["passwordFrom"] = json!({ reference: { "name": "n", "key": "k" } });
+            }
+        }
+        let mut whole = beside.clone();
+        place(&mut whole, &path, value.clone());
+        let start = || nothing().file(&beside.to_string());
+        assert_eq!(nothing().file(&whole.to_string()).value(&pointer), value, "{path} in a file");
+        assert_eq!(start().env(&setting.environment, &text).value(&pointer), value, "{}", setting.environment);
+        assert_eq!(start().dotenv(&format!("{}='{text}'", setting.environment)).value(&pointer), value, "{path} in .env");
+        assert_eq!(start().flag("--set", &format!("{path}={text}")).value(&pointer), value, "--set {path}");
+    }
+    assert!(settings().len() > 30);
+}
+
+fn place(whole: &mut Value, path: &str, value: Value) {
+    *path.split('.').fold(whole, |place, name| match name.parse::<usize>() {
+        Ok(index) => &mut place[index],
+        Err(_) => &mut place[name],
+    }) = value;
+}
+
+#[test]
+fn defaults_in_words_are_the_defaults_in_force() {
+    let effective = serde_json::to_value(given().load().unwrap().effective()).unwrap();
+    for setting in settings() {
+        let Some(literal) = setting.default.strip_prefix('`').and_then(|text| text.split('`').next()) else { continue };
+        let Some(value) = effective.pointer(&format!("/{}", setting.path.dotted().replace('.', "/"))) else { continue };
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(shown, literal, "{}", setting.path);
+    }
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/configuration.md");
+    let stored = fs::read_to_string(&page).unwrap_or_default();
+    assert!(stored == config::reference(), "docs/src/configuration.md is stale: run `make generate`");
+}

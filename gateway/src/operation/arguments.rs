@@ -26,6 +26,9 @@ pub enum Given<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Arguments<'a>(SmallVec<[(Cow<'a, str>, Given<'a>); 8]>);
 
+/// The members of a JSON object, in order.
+type Object<'a> = SmallVec<[(Cow<'a, str>, &'a RawValue); 8]>;
+
 /// No object of arguments has more members; what is larger is a list, or pairs.
 const MOST: usize = 64;
 
@@ -47,7 +50,7 @@ impl<'a> Arguments<'a> {
         Self::new(members(raw)?)
     }
 
-    fn new(members: Vec<(Cow<'a, str>, &'a RawValue)>) -> Result<Self, Error> {
+    fn new(members: Object<'a>) -> Result<Self, Error> {
         if members.len() > MOST {
             return Err(Error::new(Code::InvalidArgument, "There are more arguments than any operation has"));
         }
@@ -96,7 +99,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// The members of a JSON object, those that repeat included.
-pub(super) fn members(raw: &RawValue) -> Result<Vec<(Cow<'_, str>, &RawValue)>, Error> {
+pub(super) fn members(raw: &RawValue) -> Result<Object<'_>, Error> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
     deserializer.deserialize_map(Members).map_err(|_| Error::new(Code::InvalidArgument, "It has to be an object"))
 }
@@ -140,14 +143,14 @@ pub(crate) fn read_error(error: &serde_json::Error, body: &[u8]) -> Error {
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+    type Value = Object<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(8);
+        let mut members = Object::new();
         while let Some(name) = map.next_key_seed(Name)? {
             members.push((name, map.next_value()?));
         }

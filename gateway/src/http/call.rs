@@ -1,6 +1,6 @@
 //! One call, whatever it came as: encode, queue, wait, shape. The same for calls by name, resources and pipelines.
 
-use std::{borrow::Cow, cell::RefCell, str::FromStr, sync::atomic::Ordering, time::Duration};
+use std::{cell::RefCell, str::FromStr, sync::atomic::Ordering, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -11,7 +11,7 @@ use dbx_crds::config;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::request::{self, Media};
+use super::request::{self, Media, Query};
 use crate::{
     app::App,
     backend::{self, Pending},
@@ -57,9 +57,6 @@ pub(super) struct Options {
     pub(super) accept: Media,
 }
 
-/// A query's parameters.
-pub(super) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
-
 impl Options {
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(app: &App, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
@@ -75,11 +72,7 @@ impl Options {
         query.retain(|(name, value)| {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
-                "integers" => match &**value {
-                    "string" => Ok(options.integers_as_strings = true),
-                    "number" => Ok(options.integers_as_strings = false),
-                    _ => Err(Error::new(Code::InvalidArgument, "expected `number` or `string`").param("integers")),
-                },
+                "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(app, value, "timeout").map(|timeout| options.timeout = timeout),
                 _ => return true,
             };
@@ -104,6 +97,15 @@ pub(super) fn encoding(value: &str) -> Result<Encoding, Error> {
         "base64" => Ok(Encoding::Base64),
         "utf8" => Ok(Encoding::Utf8),
         _ => Err(Error::new(Code::InvalidArgument, "expected `utf8` or `base64`").param("encoding")),
+    }
+}
+
+/// Whether integers that a double cannot hold are to be strings.
+fn integers(value: &str) -> Result<bool, Error> {
+    match value {
+        "string" => Ok(true),
+        "number" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `number` or `string`").param("integers")),
     }
 }
 

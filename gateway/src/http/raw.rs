@@ -31,48 +31,6 @@ struct Document<'a> {
     command: Vec<&'a RawValue>,
 }
 
-/// Commands that change or depend on the state of their connection, never answer, or wait.
-const OWN_CONNECTION: &[&str] = &[
-    "AUTH",
-    "BLMOVE",
-    "BLMPOP",
-    "BLPOP",
-    "BRPOP",
-    "BRPOPLPUSH",
-    "BZMPOP",
-    "BZPOPMAX",
-    "BZPOPMIN",
-    "CLIENT",
-    "DISCARD",
-    "EXEC",
-    "HELLO",
-    "MIGRATE",
-    "MONITOR",
-    "MULTI",
-    "PSUBSCRIBE",
-    "PSYNC",
-    "PUNSUBSCRIBE",
-    "QUIT",
-    "READONLY",
-    "READWRITE",
-    "REPLCONF",
-    "RESET",
-    "SELECT",
-    "SHUTDOWN",
-    "SSUBSCRIBE",
-    "SUBSCRIBE",
-    "SUNSUBSCRIBE",
-    "SYNC",
-    "UNSUBSCRIBE",
-    "UNWATCH",
-    "WAIT",
-    "WAITAOF",
-    "WATCH",
-];
-
-/// Commands that wait when one of their words is `BLOCK`.
-const MAY_BLOCK: &[&str] = &["XREAD", "XREADGROUP"];
-
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let app = &incoming.worker.app;
     let mut query = request::query(&incoming.parts.uri)?;
@@ -156,13 +114,11 @@ fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn check(known: Option<operation::Id>, words: &[&[u8]], incoming: Incoming<'_>) -> Result<(), Error> {
-    if let Some(id) = known {
-        return call::check_callable(incoming.database, id);
+    match known {
+        Some(id) => call::check_callable(incoming.database, id),
+        None => match operation::resolve::unshareable(words) {
+            Some(reason) => Err(Error::new(Code::NotAvailableYet, reason).param("command")),
+            None => Ok(()),
+        },
     }
-    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let blocks = MAY_BLOCK.iter().any(|name| is(words[0], name)) && words.iter().any(|word| is(word, "BLOCK"));
-    if blocks || OWN_CONNECTION.iter().any(|name| is(words[0], name)) {
-        return Err(Error::new(Code::NotAvailableYet, "the command needs a connection of its own, and this one is shared").param("command"));
-    }
-    Ok(())
 }

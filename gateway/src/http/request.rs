@@ -74,8 +74,11 @@ fn check_percent(text: &str, param: &'static str) -> Result<(), Error> {
     }
 }
 
-/// The query's parameters, in order.
-pub(super) fn query(uri: &Uri) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Error> {
+/// A query's parameters, in order.
+pub(super) type Query<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// Decodes the query.
+pub(super) fn query(uri: &Uri) -> Result<Query<'_>, Error> {
     let Some(query) = uri.query() else { return Ok(Vec::new()) };
     check_percent(query, "query")?;
     let part = |text: &str| -> Result<String, Error> {

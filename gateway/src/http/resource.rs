@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::{
     Incoming,
-    call::{self, InFlight, Options, Query},
+    call::{self, InFlight, Options},
     method_not_allowed, request,
-    request::Media,
+    request::{Media, Query},
     respond, unknown_operation,
 };
 use crate::{

@@ -177,7 +177,7 @@ impl Error {
     }
 }
 
-/// Words that open a Redis error line, what they mean here, and whether the database certainly did nothing.
+/// Words that open a Redis error line, or the whole of it; what they mean here, and whether the same call may do better later.
 const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("WRONGTYPE", Code::WrongType, false),
     ("EXECABORT", Code::Conflict, false),
@@ -195,28 +195,30 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("NOREPLICAS", Code::Unavailable, true),
     ("MISCONF", Code::Unavailable, true),
     ("OOM", Code::OutOfMemory, false),
+    ("ERR no such key", Code::KeyNotFound, false),
     ("DBXTOOLARGE", Code::ResultTooLarge, false),
 ];
 
 /// Reads an error line of Redis (without its leading `-`). It may hold what the caller sent, so it goes to the caller and
 /// never to the log.
 pub fn from_redis(line: &[u8]) -> Error {
-    let text = String::from_utf8_lossy(line).into_owned();
-    let word = text.split([' ', '\r']).next().unwrap_or_default();
-    let found = REDIS_WORDS.iter().find(|(known, _, _)| *known == word);
-    let (code, nothing_done) = found.map_or((Code::RedisError, false), |(_, code, nothing_done)| (*code, *nothing_done));
+    let (code, retryable) = meaning(line);
     let mut error = Error::new(code, code.title());
-    error.retryable = nothing_done;
-    error.redis = Some(text);
+    error.retryable = retryable;
+    error.redis = Some(String::from_utf8_lossy(line).into_owned());
     error
 }
 
 /// The code of a reply that is an error line; `None` for any other.
 pub fn code_of(frame: &[u8]) -> Option<Code> {
     let line = frame.strip_prefix(b"-")?;
-    let word = line.split(|byte| *byte == b' ' || *byte == b'\r').next().unwrap_or_default();
-    let found = REDIS_WORDS.iter().find(|(known, _, _)| known.as_bytes() == word);
-    Some(found.map_or(Code::RedisError, |(_, code, _)| *code))
+    Some(meaning(&line[..memchr::memchr(b'\r', line).unwrap_or(line.len())]).0)
+}
+
+fn meaning(line: &[u8]) -> (Code, bool) {
+    let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let found = REDIS_WORDS.iter().find(|(known, _, _)| known.as_bytes() == word || known.as_bytes() == line);
+    found.map_or((Code::RedisError, false), |(_, code, retryable)| (*code, *retryable))
 }
 
 #[cfg(test)]
@@ -241,5 +243,9 @@ mod tests {
         assert_eq!(from_redis(b"BUSYGROUP x").code, Code::Conflict);
         assert!(from_redis(b"LOADING Redis is loading").retryable);
         assert_eq!(from_redis(b"ERR value is not an integer").code, Code::RedisError);
+        assert_eq!(code_of(b"-ERR no such key\r\n"), Some(Code::KeyNotFound));
+        assert_eq!(code_of(b"-ERR no such keys\r\n"), Some(Code::RedisError));
+        assert_eq!(code_of(b"-OOM x\r\n"), Some(Code::OutOfMemory));
+        assert_eq!(code_of(b"+OK\r\n"), None);
     }
 }

@@ -172,10 +172,18 @@ pub(super) fn start(
     let operation = id.operation();
     with_scratch(|scratch| {
         let plan = operation.encode(arguments, &options.rules(app), scratch)?;
+        if options.accept == Media::Bytes && !plan.shape.is_one_value() {
+            return Err(no_bytes());
+        }
         let pending =
             database.backend.submit(scratch, smallvec![!operation.changes()]).map_err(|failure| failure.error(plan.idempotent))?;
         Ok((plan, pending))
     })
+}
+
+/// What asks for a value's bytes, and is answered with something else, is not even tried.
+pub(super) fn no_bytes() -> Error {
+    Error::new(Code::NotAcceptable, "the result is not one value, so it has no bytes of its own").param("Accept")
 }
 
 /// A call's reply, and how to read it.

@@ -7,11 +7,13 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Uri, header},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    operation,
+};
 
 /// The longest `X-Request-Id` that is taken over from a request.
 const MAX_REQUEST_ID: usize = 128;
@@ -95,13 +97,9 @@ pub(super) fn query(uri: &Uri) -> Result<Query<'_>, Error> {
         .collect()
 }
 
-/// Decodes base64, standard alphabet, with or without padding.
+/// Decodes base64 that stands under a name.
 pub(super) fn base64(text: &str, param: &'static str) -> Result<Vec<u8>, Error> {
-    let padded = match text.len() % 4 {
-        0 => Cow::Borrowed(text),
-        rest => Cow::Owned(format!("{text}{}", &"==="[..4 - rest])),
-    };
-    BASE64_STANDARD.decode(padded.as_bytes()).map_err(|_| Error::new(Code::BadEncoding, "not base64").param(param))
+    operation::base64(text).map_err(|error| error.param(param))
 }
 
 /// What a request's body is.

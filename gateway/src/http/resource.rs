@@ -7,13 +7,12 @@ use axum::{
     body::{Body, Bytes},
     http::{self, Response},
 };
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
     Incoming,
     call::{self, InFlight, Options},
-    method_not_allowed, request,
+    method_not_allowed, only_post, request,
     request::{Media, Query},
     respond, unknown_operation,
 };
@@ -30,6 +29,9 @@ use crate::{
 
 /// The query parameter that gives a key as base64: for keys that no path can hold.
 const KEY_BASE64: &str = "keyBase64";
+
+/// Flags, and arguments with a value, under which a change may not be made.
+const CONDITIONS: (&[&str], &[&str]) = (&["nx", "xx", "gt", "lt"], &["ifeq", "ifne", "ifdeq", "ifdne"]);
 
 /// All routes of one path.
 struct Resource {
@@ -111,7 +113,7 @@ fn find(path: &str, key_from_query: bool) -> Option<(&'static Resource, Vec<(&'s
 pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Result<Response<Body>, Error> {
     let mut query = request::query(&incoming.parts.uri)?;
     let key = query.iter().position(|(name, _)| name == KEY_BASE64).map(|at| query.remove(at).1);
-    let Some((resource, variables)) = find(path, key.is_some()) else { return Err(nowhere(path)) };
+    let Some((resource, variables)) = find(path, key.is_some()) else { return nowhere(path, &incoming.parts.method) };
     let method = match incoming.parts.method {
         http::Method::GET | http::Method::HEAD => Method::Get,
         http::Method::PUT => Method::Put,
@@ -137,12 +139,12 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     }
 }
 
-fn nowhere(path: &str) -> Error {
+fn nowhere(path: &str, method: &http::Method) -> Result<Response<Body>, Error> {
     // A single word that is no resource is meant as an operation's name, which only POST calls.
     match path.contains('/') {
-        false if operation::find(path).is_some() => method_not_allowed("OPTIONS, POST".into()),
-        false => unknown_operation(),
-        true => Error::new(Code::RouteNotFound, "there is nothing at this path; `/openapi.json` lists what there is"),
+        false if operation::find(path).is_some() => only_post(method),
+        false => Err(unknown_operation()),
+        true => Err(Error::new(Code::RouteNotFound, "there is nothing at this path; `/openapi.json` lists what there is")),
     }
 }
 
@@ -218,12 +220,7 @@ impl Read<'_> {
                 }
                 Choice::Word(word) => {
                     let mut given = self.arguments(*id)?;
-                    let said = match given.get(word) {
-                        Some(Given::Json(value)) => is_true(value),
-                        Some(Given::Text(value)) => matches!(&**value, "" | "true"),
-                        _ => false,
-                    };
-                    if said {
+                    if given.is_true(word) {
                         given.remove(word);
                         return Ok((*id, route, given));
                     }
@@ -238,17 +235,16 @@ impl Read<'_> {
     }
 }
 
-fn is_true(value: &RawValue) -> bool {
-    value.get() == "true"
-}
-
 /// A resource that is one call.
 async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Read<'_>, options: &Options) -> Result<Response<Body>, Error> {
     let (id, route, given) = read.choose(routes)?;
-    let conditional = ["nx", "xx", "gt", "lt"].iter().any(|flag| given.get(flag).is_some());
+    let absent = given.is_true("nx");
+    let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
     let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
     let nothing = done.is_null() || (route.projection == Projection::Item && &*done.frame == b":0\r\n");
-    if nothing && route.projection != Projection::Collection {
+    // A change that answers with the value before it has none to answer with when it is the first, and `nx` holds.
+    let first = done.plan.reads && done.plan.shape.is_bytes() && (absent || !conditional);
+    if nothing && !first && route.projection != Projection::Collection {
         // A condition that does not hold and a key that does not exist look the same in the reply.
         let code = if conditional { Code::PreconditionFailed } else { Code::KeyNotFound };
         return Err(Error::new(code, code.title()));
@@ -264,6 +260,9 @@ async fn parts(
     options: &Options,
 ) -> Result<Response<Body>, Error> {
     let app = &incoming.worker.app;
+    if options.accept == Media::Bytes {
+        return Err(call::no_bytes());
+    }
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
     let _in_flight = InFlight::enter(app, routes.len())?;

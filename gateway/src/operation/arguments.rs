@@ -74,6 +74,15 @@ impl<'a> Arguments<'a> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value)
     }
 
+    /// Whether a flag of that name is given, and true.
+    pub fn is_true(&self, name: &str) -> bool {
+        match self.get(name) {
+            Some(Given::Json(value)) => value.get() == "true",
+            Some(Given::Text(value)) => matches!(&**value, "" | "true"),
+            Some(Given::Bytes(_)) | None => false,
+        }
+    }
+
     /// Takes every argument of that name out; the first is returned.
     pub fn remove(&mut self, name: &str) -> Option<Given<'a>> {
         let at = self.0.iter().position(|(given, _)| given == name)?;

@@ -23,6 +23,7 @@ use std::sync::OnceLock;
 
 pub use access::{Access, Category, Class};
 use param::Param;
+pub use read::base64;
 use route::Route;
 use shape::Shape;
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
 use super::arguments::{Arguments, Given, elements, members, text};
@@ -204,7 +205,14 @@ fn element(mut error: Error, at: usize) -> Error {
 }
 
 fn decode(text: &str) -> Result<Cow<'static, [u8]>, Error> {
-    STANDARD.decode(text).map(Cow::Owned).map_err(|_| Error::new(Code::BadEncoding, "It is not base64"))
+    base64(text).map(Cow::Owned)
+}
+
+/// Decodes base64, standard alphabet, with or without padding.
+pub fn base64(text: &str) -> Result<Vec<u8>, Error> {
+    const ENGINE: GeneralPurpose =
+        GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+    ENGINE.decode(text).map_err(|_| Error::new(Code::BadEncoding, "It is not base64"))
 }
 
 /// The literal of a JSON number.

@@ -37,6 +37,26 @@ pub enum Shape {
     Raw,
 }
 
+impl Shape {
+    /// Whether the reply is one value, which has bytes of its own; unknown for a raw one, which may be.
+    pub fn is_one_value(&self) -> bool {
+        match self {
+            Self::Word | Self::Integer | Self::Double | Self::Bytes | Self::Base64 | Self::Raw => true,
+            Self::Nullable(of) => of.is_one_value(),
+            _ => false,
+        }
+    }
+
+    /// Whether the reply is a byte string of a caller's.
+    pub fn is_bytes(&self) -> bool {
+        match self {
+            Self::Bytes => true,
+            Self::Nullable(of) => of.is_bytes(),
+            _ => false,
+        }
+    }
+}
+
 /// A named part of a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {

@@ -1,4 +1,18 @@
-//! End-to-end tests.
+//! DBX on a real cluster, used as its users use it: each test in a namespace of its own that enforces the *restricted* Pod
+//! Security Standard, with the operator that the chart installs. `make e2e` prepares what they need.
 
-#[test]
-fn nothing() {}
+mod case;
+mod client;
+mod deletion;
+mod drift;
+mod kubectl;
+mod mistakes;
+mod names;
+mod observe;
+mod quickstart;
+mod references;
+mod rollout;
+mod serial;
+mod storage;
+mod suite;
+mod world;

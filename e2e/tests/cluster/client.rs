@@ -1,0 +1,168 @@
+//! Ways to a gateway: from a pod inside the cluster, through the API server, by a port-forward; and steady traffic.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, body::Bytes};
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, LogParams, PostParams},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    suite::{say, suite},
+    world::{DEADLINE, World},
+};
+
+/// An answer: its status and its body.
+pub(crate) type Answer = (u16, String);
+
+/// What steady traffic has seen so far.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    /// Connections that were made.
+    pub(crate) connections: u64,
+    /// Kept connections that the gateway asked to close.
+    pub(crate) closes: u64,
+    pub(crate) failures: String,
+}
+
+/// Steady traffic from inside the cluster, until the namespace goes.
+pub(crate) struct Traffic<'a> {
+    world: &'a World,
+    pod: String,
+}
+
+impl World {
+    /// A call from a pod of the namespace.
+    pub(crate) async fn call_inside(&self, method: &str, url: &str, body: &str) -> anyhow::Result<Answer> {
+        let pod = self.client_pod("call", &["call", method, url, body]).await?;
+        let api: Api<Pod> = self.api();
+        let log = self
+            .until(&format!("{method} {url} from inside"), DEADLINE, async || {
+                let phase = api.get(&pod).await?.status.and_then(|status| status.phase).unwrap_or_default();
+                ensure!(phase == "Succeeded" || phase == "Failed", "its pod is {phase}");
+                Ok(api.logs(&pod, &LogParams::default()).await?)
+            })
+            .await;
+        api.delete(&pod, &DeleteParams::default()).await?;
+        let (status, body) = log.split_once('\n').with_context(|| log.clone())?;
+        Ok((status.parse().with_context(|| log.clone())?, body.trim_end().to_owned()))
+    }
+
+    /// A call from outside, which the API server passes on to a Service.
+    pub(crate) async fn call_through_api_server(&self, method: &str, service: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        let url = format!("/api/v1/namespaces/{}/services/{service}:http/proxy{path}", self.namespace);
+        let request = Request::builder().method(method).uri(url).header("content-type", "application/json");
+        let response = self.client.send(request.body(kube::client::Body::from(body.as_bytes().to_vec()))?).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// A call from outside through a port-forward to a pod.
+    pub(crate) async fn call_forwarded(&self, method: &str, pod: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        let mut forward = self.api::<Pod>().portforward(pod, &[3000]).await?;
+        let stream = forward.take_stream(3000).context("the forwarded port")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request =
+            Request::builder().method(method).uri(path).header("host", "localhost:3000").header("content-type", "application/json");
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        connection.abort();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// Writes a string and reads it back.
+    pub(crate) async fn set_and_get(&self, service: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/redis/strings/{key}");
+        let body = json!({ "value": value }).to_string();
+        let (status, answer) = self.call_through_api_server("PUT", service, &path, &body).await?;
+        ensure!((200..300).contains(&status), "PUT {path}: {status} {answer}");
+        ensure!(self.read(service, key).await? == Some(value.into()), "{key} is not {value}");
+        Ok(())
+    }
+
+    /// The string at a key, if there is one.
+    pub(crate) async fn read(&self, service: &str, key: &str) -> anyhow::Result<Option<String>> {
+        let (status, answer) = self.call_through_api_server("GET", service, &format!("/api/v1/redis/strings/{key}"), "").await?;
+        match status {
+            200 => Ok(serde_json::from_str::<Value>(&answer)?["result"].as_str().map(str::to_owned)),
+            404 => Ok(None),
+            _ => bail!("GET {key}: {status} {answer}"),
+        }
+    }
+
+    /// Starts traffic: connections that are kept and such that are made for one call.
+    pub(crate) async fn traffic(&self, service: &str) -> anyhow::Result<Traffic<'_>> {
+        let url = format!("http://{service}:3000/api/v1/redis");
+        let traffic = Traffic { world: self, pod: self.client_pod("traffic", &["traffic", &url, "6", "3", "25"]).await? };
+        self.until("traffic begins", DEADLINE, async || {
+            let counts = traffic.counts().await?;
+            ensure!(counts.succeeded > 50, "{counts:?}");
+            Ok(())
+        })
+        .await;
+        Ok(traffic)
+    }
+
+    async fn client_pod(&self, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let pod = serde_json::from_value(json!({
+            "metadata": { "generateName": format!("{name}-") },
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": false,
+                "enableServiceLinks": false,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } },
+                "containers": [{
+                    "name": "client",
+                    "image": format!("dbx-e2e/client:{}", suite().tag),
+                    "imagePullPolicy": "IfNotPresent",
+                    "args": arguments,
+                    "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } },
+                }],
+            },
+        }))?;
+        Ok(self.api::<Pod>().create(&PostParams::default(), &pod).await?.metadata.name.unwrap_or_default())
+    }
+}
+
+impl Traffic<'_> {
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+        let params = LogParams { tail_lines: Some(1), ..LogParams::default() };
+        let log = self.world.api::<Pod>().logs(&self.pod, &params).await?;
+        serde_json::from_str(log.trim()).with_context(|| log.clone())
+    }
+
+    /// Lets some more calls pass, then none may have failed since the traffic began.
+    pub(crate) async fn none_failed(&self, during: &str) -> anyhow::Result<Counts> {
+        let before = self.counts().await?.succeeded;
+        let counts = self
+            .world
+            .until("traffic goes on", Duration::from_secs(60), async || {
+                let counts = self.counts().await?;
+                ensure!(counts.succeeded + counts.failed > before + 200, "{counts:?}");
+                Ok(counts)
+            })
+            .await;
+        say(&format!(
+            "{during}: {} failed of {} calls; {} connections, {} of the kept ones told to close",
+            counts.failed,
+            counts.succeeded + counts.failed,
+            counts.connections,
+            counts.closes
+        ));
+        ensure!(counts.failed == 0, "{during}: {} calls failed: {}", counts.failed, counts.failures);
+        Ok(counts)
+    }
+}

@@ -8,6 +8,10 @@ use dbx_gateway::{
     config, log, operation,
 };
 
+// The images are static, and musl's own allocator costs a call about as much as everything else together.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let here = std::env::current_dir().unwrap_or_default();
     let done = match Cli::from_arguments().into_command() {

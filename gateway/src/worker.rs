@@ -23,7 +23,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::{app::App, backend::Backend, error::Code, http, metrics::Counters};
+use crate::{
+    app::App,
+    backend::Backend,
+    error::{Code, Delivery, Error},
+    http,
+    metrics::Counters,
+};
 
 /// Connections that the kernel holds for a listener while its worker is busy.
 const BACKLOG: i32 = 4096;
@@ -84,18 +90,18 @@ pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std::io::Result<()> {
     let app = worker.app.clone();
     let listener = TcpListener::from_std(listener)?;
-    let router = http::router(worker);
+    let router = http::router(worker.clone());
     let graceful = GracefulShutdown::new();
     let mut stopping = std::pin::pin!(app.drain.stopping());
     loop {
         tokio::select! {
-            accepted = listener.accept() => accept(&app, &router, &graceful, accepted).await,
+            accepted = listener.accept() => accept(&worker, &router, &graceful, accepted).await,
             () = &mut stopping => break,
         }
     }
     // Connections that the kernel has completed already would be reset with the listener.
     while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
-        accept(&app, &router, &graceful, accepted).await;
+        accept(&worker, &router, &graceful, accepted).await;
     }
     drop(listener);
     if tokio::time::timeout(app.drain_timeout, graceful.shutdown()).await.is_err() {
@@ -104,7 +110,8 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
     Ok(())
 }
 
-async fn accept(app: &Arc<App>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+    let app = &worker.app;
     let stream = match accepted {
         Ok((stream, _)) => stream,
         Err(error) => {
@@ -115,14 +122,14 @@ async fn accept(app: &Arc<App>, router: &Router, graceful: &GracefulShutdown, ac
     };
     let connection = Counted::enter(app);
     if app.connections.load(Relaxed) > app.max_connections {
-        tokio::spawn(turn_away(stream, connection));
+        tokio::spawn(turn_away(stream, worker.clone(), connection));
         return;
     }
     // Without it the connection still works, only slower.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(app.header_timeout).max_buf_size(app.max_header_bytes);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+    let served = builder.serve_connection(http::stream::Stream::new(stream, worker.clone()), TowerToHyperService::new(router.clone()));
     let served = graceful.watch(served);
     tokio::spawn(async move {
         let _connection = connection;
@@ -133,15 +140,13 @@ async fn accept(app: &Arc<App>, router: &Router, graceful: &GracefulShutdown, ac
 }
 
 /// Tells a client that there are too many connections, whatever it wants to say.
-async fn turn_away(mut stream: TcpStream, _connection: Counted) {
-    let code = Code::Unavailable;
-    let body = format!(
-        "{{\"type\":\"/docs/errors#{0}\",\"title\":\"{1}\",\"status\":503,\"detail\":\"too many connections (limits.maxConnections)\",\"code\":\"{0}\",\"retryable\":true}}",
-        code.name(),
-        code.title()
-    );
-    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length:";
-    let _ = stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+async fn turn_away(stream: TcpStream, worker: Arc<Worker>, _connection: Counted) {
+    let error = Error::backend(Code::Unavailable, "too many connections (limits.maxConnections)", Delivery::NotSent, true);
+    worker.counters.refuse(error.code);
+    let message = http::message(&error, &worker.next_request_id());
+    let mut stream = TokioIo::new(http::stream::Stream::new(stream, worker));
+    // Nobody is left to tell when these fail.
+    let _ = stream.write_all(&message).await;
     let _ = stream.shutdown().await;
 }
 

@@ -9,6 +9,7 @@ mod raw;
 mod request;
 mod resource;
 mod respond;
+pub mod stream;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use axum::{
 use call::Options;
 use dbx_crds::config::Origins;
 use request::Media;
+pub(crate) use respond::message;
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 

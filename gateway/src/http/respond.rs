@@ -58,6 +58,18 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
     response
 }
 
+/// A whole message of HTTP/1.1 with a problem, after which the connection is closed: for clients that never become a request.
+pub(crate) fn message(error: &Error, request_id: &HeaderValue) -> Vec<u8> {
+    let id = request_id.to_str().unwrap_or_default();
+    let (status, body) = (StatusCode::from_u16(error.code.status()).unwrap_or_default(), error.problem(id).to_string());
+    let retry = if error.code == Code::Unavailable { "retry-after: 1\r\n" } else { "" };
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n{retry}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 fn insert_allow(response: &mut Response<Body>, allow: &str) {
     if let Ok(allow) = HeaderValue::from_str(allow) {
         response.headers_mut().insert(header::ALLOW, allow);

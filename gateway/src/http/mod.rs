@@ -82,8 +82,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     if worker.app.access_log {
-        // The path may hold a key, so only its part before one is logged.
-        let path: String = parts.uri.path().split('/').take(5).collect::<Vec<_>>().join("/");
+        let path = known(&worker, parts.uri.path());
         tracing::info!(
             target: "dbx_gateway::access",
             request = id.to_str().unwrap_or_default(),
@@ -126,6 +125,22 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
         },
         _ => resource::answer(incoming, rest, body).await,
     }
+}
+
+/// The beginning of a path that is the gateway's own words. What follows may be a key, also where none belongs.
+fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
+    if pages::PATHS.contains(&path) {
+        return path;
+    }
+    let Some(rest) = path.strip_prefix("/api/v1/") else { return if path == "/api/v1" { path } else { "/" } };
+    let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let word = rest.split('/').next().unwrap_or_default();
+    let start = "/api/v1/".len();
+    if name == "whoami" || worker.database(name).is_some() {
+        let known = !word.is_empty() && (matches!(word, "pipeline" | "raw") || resource::begins(word) || operation::find(word).is_some());
+        return &path[..start + name.len() + if known { 1 + word.len() } else { 0 }];
+    }
+    &path[..start - 1]
 }
 
 fn only_post(method: &Method) -> Result<Response<Body>, Error> {

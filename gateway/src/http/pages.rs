@@ -15,6 +15,9 @@ use crate::{
     worker::Worker,
 };
 
+/// The pages that are not under `/api/v1`.
+pub(super) const PATHS: &[&str] = &["/openapi.json", "/docs/errors"];
+
 /// `/api/v1` and `/api/v1/whoami`.
 pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
     let databases: Vec<_> = worker.databases.iter().map(|database| json!({ "name": database.name, "kind": database.kind })).collect();

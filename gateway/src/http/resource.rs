@@ -84,6 +84,11 @@ pub(super) fn exists(path: &str) -> bool {
     find(path, false).is_some() || find(path, true).is_some()
 }
 
+/// Whether resources begin with a word.
+pub(super) fn begins(word: &str) -> bool {
+    resources().iter().any(|resource| matches!(resource.segments.first(), Some(Segment::Word(known)) if *known == word))
+}
+
 /// The resource at a path and the raw text of its variables. With a key from elsewhere, the key's place is empty or, at
 /// the end, missing.
 fn find(path: &str, key_from_query: bool) -> Option<(&'static Resource, Vec<(&'static str, &str)>)> {

@@ -34,6 +34,9 @@ use crate::{
 /// Connections that the kernel holds for a listener while its worker is busy.
 const BACKLOG: i32 = 4096;
 
+/// How long, once nobody is let in, a connection may still begin its request: its client may have been let in just now.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
+
 /// A database as a worker serves it.
 pub struct Database {
     /// Its name in paths.
@@ -104,7 +107,11 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
         accept(&worker, &router, &graceful, accepted).await;
     }
     drop(listener);
-    if tokio::time::timeout(app.drain_timeout, graceful.shutdown()).await.is_err() {
+    let finish = async {
+        tokio::time::sleep(LAST_REQUESTS).await;
+        graceful.shutdown().await;
+    };
+    if tokio::time::timeout(app.drain_timeout, finish).await.is_err() {
         tracing::warn!("calls still running at the drain's deadline are cut off");
     }
     Ok(())

@@ -28,6 +28,8 @@ use crate::{
 
 /// How often an idle connection is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to connect, before jitter at most doubles it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// After how many quiet ticks an idle connection is asked whether it still lives.
 const QUIET_TICKS: u32 = 5;
 /// Replies from this size on are handed out as they lie in the read buffer; smaller ones are copied, so that they do not
@@ -39,7 +41,7 @@ const KEEP_BUFFER: usize = 1 << 20;
 /// Keeps a connection until the worker ends.
 pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
     let delays = || {
-        let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_delay(TICK).with_jitter();
+        let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_delay(LONGEST_PAUSE).with_jitter();
         builder.without_max_times().build()
     };
     let mut backoff = delays();
@@ -76,7 +78,7 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
         // Calls are refused with what is true while there is no connection, which a broken protocol no longer is.
         let down = if refused.down.code == Code::BackendError { Down { code: Code::Unavailable, ..refused.down } } else { refused.down };
         shared.lock().closed(down, refused.message);
-        tokio::time::sleep(backoff.next().unwrap_or(TICK)).await;
+        tokio::time::sleep(backoff.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 

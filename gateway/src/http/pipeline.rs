@@ -64,7 +64,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let calls = read(&body, app.max_pipeline_calls)?;
+    // One with more calls than may be in flight would never find room.
+    let calls = read(&body, app.max_pipeline_calls.min(app.max_in_flight))?;
     let _in_flight = InFlight::enter(app, calls.len())?;
 
     let (slots, pending) = queue(&incoming, &calls, &body, &options);

@@ -105,7 +105,12 @@ impl Encoder<'_, '_> {
     pub(super) fn scope(&mut self, params: &[Param], arguments: &Arguments<'_>) -> Result<(), Error> {
         let mut used = 0;
         for param in params {
-            used += self.param(param, arguments)?.0;
+            used += match self.param(param, arguments) {
+                Ok((used, _)) => used,
+                // A misspelt argument is missing and unknown; the second helps more.
+                Err(error) if error.code == Code::MissingArgument => return Err(misspelt(params, arguments).unwrap_or(error)),
+                Err(error) => return Err(error),
+            };
         }
         if used == arguments.len() { Ok(()) } else { Err(stray(params, arguments)) }
     }
@@ -252,6 +257,14 @@ fn stray(params: &[Param], arguments: &Arguments<'_>) -> Error {
     Error::new(Code::InvalidArgument, "An argument is given twice")
 }
 
+/// The first argument that the operation does not have.
+#[cold]
+fn misspelt(params: &[Param], arguments: &Arguments<'_>) -> Option<Error> {
+    let known = read::flat(params);
+    let is_known = |name, value| known.iter().any(|param| read::names(param, name, value));
+    arguments.iter().find(|(name, value)| !is_known(name, value)).map(|(name, _)| unknown(&known, name))
+}
+
 fn unknown(known: &[&Param], name: &str) -> Error {
     let nearest = known.iter().map(|param| (read::distance(param.name, name), param.name)).min();
     let detail = match nearest {
@@ -312,6 +325,7 @@ mod tests {
         assert_eq!(fault("get", r#"{"key":"\ud800"}"#), at(Code::InvalidArgument, "key"));
         assert_eq!(fault("get", r#"{"key":"123456789"}"#), at(Code::KeyTooLarge, "key"));
         assert_eq!(fault("get", r#"{"key":"a","kye":"a"}"#), at(Code::UnknownArgument, "kye"));
+        assert_eq!(fault("get", r#"{"kye":"a"}"#), at(Code::UnknownArgument, "kye"));
         assert_eq!(fault("set", r#"{"key":"a","value":"12345678901234567"}"#), at(Code::ValueTooLarge, "value"));
         assert_eq!(fault("set", r#"{"key":"a","value":"1","nx":true,"xx":true}"#), at(Code::InvalidArgument, "xx"));
         assert_eq!(fault("set", r#"{"key":"a","value":"1","nx":1}"#), at(Code::InvalidArgument, "nx"));

@@ -1,0 +1,152 @@
+//! Every operation, called by name, in a pipeline and as a raw command, and every route of the table.
+
+use std::collections::BTreeSet;
+
+use dbx_gateway::operation::{self, Mode, Operation};
+use serde_json::{Value, json};
+
+use crate::support::{App, Expected};
+
+/// Whether a server of this version has an operation's command.
+fn has(version: &str, operation: &Operation) -> bool {
+    let numbers = |text: &str| text.split('.').map(|number| number.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    operation.since.redis.is_some_and(|since| numbers(since) <= numbers(version))
+}
+
+fn server_version(app: &App) -> String {
+    let info = app.redis.line("INFO server");
+    info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap().trim().to_owned()
+}
+
+/// The status, code and reason of what cannot be called, if it cannot.
+fn refusal(operation: &Operation, version: &str) -> Option<(u16, &'static str)> {
+    match operation.mode {
+        Mode::Call if has(version, operation) => None,
+        Mode::Call => Some((501, "unsupported_by_server")),
+        Mode::Blocking(_) | Mode::Streaming(_) | Mode::Session(_) => Some((501, "not_available_yet")),
+    }
+}
+
+#[test]
+fn every_operation_answers_its_example() {
+    let app = App::start();
+    let version = server_version(&app);
+    let mut called = BTreeSet::new();
+    let mut answered = 0;
+    for operation in operation::all() {
+        let example = operation.example;
+        let expected = match refusal(operation, &version) {
+            Some((status, code)) => Expected::Error(status, code, ""),
+            None if example.exact => Expected::Answer(example.answer),
+            None => Expected::Like(example.answer),
+        };
+        answered += usize::from(!matches!(expected, Expected::Error(..)));
+        app.check(example.given, operation.name, example.arguments, expected);
+        called.insert(operation.name);
+    }
+    // The gateway's own list of what it can do: nothing in it may go uncalled.
+    let listed = app.anonymous().get("/api/v1/redis").json();
+    let listed: BTreeSet<&str> = listed["result"]["operations"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(called, listed);
+    println!("{} operations called over 2 transports, {answered} of them answered by Redis {version}", called.len());
+}
+
+#[test]
+fn what_cannot_share_a_connection_says_why() {
+    let app = App::start();
+    let mut refused = 0;
+    for operation in operation::all() {
+        let (Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason)) = operation.mode else { continue };
+        let problem = app.anonymous().post(operation.name, operation.example.arguments).fails(501, "not_available_yet", "");
+        assert_eq!(problem["detail"], reason);
+        assert_eq!(problem["retryable"], false);
+        refused += 1;
+    }
+    assert!(refused > 0);
+    // By an argument that makes a call wait, and for commands that are no operations.
+    for command in [json!(["MULTI"]), json!(["subscribe", "a"]), json!(["XREAD", "BLOCK", 0, "STREAMS", "a", "$"]), json!(["WAIT", 0, 1])] {
+        let body = json!({ "command": command }).to_string();
+        let response = app.anonymous().post("raw", body);
+        assert_eq!((response.status, &response.json()["code"]), (501, &json!("not_available_yet")), "{command}");
+    }
+    // The connection that all share is as it was.
+    app.anonymous().put("strings/a", r#"{"value":"1"}"#).is(r#"{"result":"OK"}"#);
+    app.anonymous().get("strings/a").is(r#"{"result":"1"}"#);
+}
+
+#[test]
+fn raw_commands_answer_as_the_database_does() {
+    let app = App::start();
+    let client = app.anonymous();
+    for (command, answer) in [
+        (json!(["SET", "a", 1]), r#"{"result":"OK"}"#),
+        (json!(["get", "a"]), r#"{"result":"1"}"#),
+        (json!(["INCRBY", "a", 9_007_199_254_740_993_i64]), r#"{"result":9007199254740994}"#),
+        (json!(["GET", "missing"]), r#"{"result":null}"#),
+        (json!(["RPUSH", "l", "x", ""]), r#"{"result":2}"#),
+        (json!(["LRANGE", "l", 0, -1]), r#"{"result":["x",""]}"#),
+        (json!(["HSET", "h", "f", "v"]), r#"{"result":1}"#),
+        (json!(["HGETALL", "h"]), r#"{"result":["f","v"]}"#),
+        (json!(["OBJECT", "ENCODING", "a"]), r#"{"result":"int"}"#),
+    ] {
+        client.post("raw", json!({ "command": command }).to_string()).is(answer);
+    }
+    client.post("raw?integers=string", r#"{"command":["GET","a"]}"#).is(r#"{"result":"9007199254740994"}"#);
+    client.post("raw?encoding=base64", r#"{"command":["GET","YQ=="]}"#).is(r#"{"result":"OTAwNzE5OTI1NDc0MDk5NA==","encoding":"base64"}"#);
+    let problem = client.post("raw", r#"{"command":["LPUSH","a","1"]}"#).fails(409, "wrong_type", "");
+    assert!(problem["redis"].as_str().unwrap().starts_with("WRONGTYPE"), "{problem}");
+    client.post("raw", r#"{"command":["NONSENSE"]}"#).fails(422, "redis_error", "");
+    let raw = client.with("Accept", "application/octet-stream").post("raw", r#"{"command":["GET","a"]}"#);
+    assert_eq!((raw.status, raw.text().as_str()), (200, "9007199254740994"));
+}
+
+#[test]
+fn every_route_of_the_table_is_called() {
+    let app = App::start();
+    let client = app.anonymous();
+    let mut called = BTreeSet::new();
+    for (method, path, body, answer) in [
+        ("PUT", "strings/a", r#"{"value":"Hello"}"#, r#"{"result":"OK"}"#),
+        ("GET", "strings/a", "", r#"{"result":"Hello"}"#),
+        ("PATCH", "keys/a", r#"{"seconds":60}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"persist":true}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"milliseconds":60000}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"unix_time_seconds":4102444800}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"unix_time_milliseconds":4102444800000}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"touch":true}"#, r#"{"result":1}"#),
+        ("PATCH", "keys/a", r#"{"newkey":"b"}"#, r#"{"result":"OK"}"#),
+        ("GET", "keys?count=100", "", r#"{"result":["b"],"cursor":"0"}"#),
+        ("PATCH", "keys/b", r#"{"db":1}"#, r#"{"result":1}"#),
+        ("PUT", "strings/a", r#"{"value":"Hello"}"#, r#"{"result":"OK"}"#),
+        ("GET", "keys/a", "", r#"{"result":{"encoding":"embstr","memory":"?","ttl":-1,"type":"string"}}"#),
+        ("DELETE", "strings/a", "", r#"{"result":1}"#),
+        ("PUT", "strings/a", r#"{"value":"Hello"}"#, r#"{"result":"OK"}"#),
+        ("DELETE", "keys/a", "", r#"{"result":1}"#),
+        ("DELETE", "keys?key=a&key=b", "", r#"{"result":0}"#),
+    ] {
+        let response = client.send(method, path, (!body.is_empty()).then_some(body.as_bytes()));
+        if path == "keys/a" && method == "GET" {
+            let mut found = response.json();
+            assert!(found["result"]["memory"].as_u64().unwrap() > 0);
+            found["result"]["memory"] = "?".into();
+            assert_eq!(found, serde_json::from_str::<Value>(answer).unwrap());
+        } else {
+            assert_eq!((response.status, response.text().as_str()), (200, answer), "{method} {path} {body}");
+        }
+        let place = path.split('?').next().unwrap();
+        let template = if place.contains('/') { format!("/{}/{{key}}", place.split('/').next().unwrap()) } else { format!("/{place}") };
+        // What a body selects is its first member's name.
+        let selected = body.strip_prefix("{\"").and_then(|rest| rest.split('"').next()).filter(|_| method == "PATCH");
+        called.insert(format!("{method} {template} {}", selected.unwrap_or_default()));
+    }
+    for operation in operation::all() {
+        for route in operation.routes {
+            let selected = match route.choice {
+                operation::route::Choice::When(name) | operation::route::Choice::Word(name) => name,
+                operation::route::Choice::Only | operation::route::Choice::Part(_) => "",
+            };
+            let place = format!("{} {} {selected}", route.method.name(), route.template);
+            assert!(called.contains(&place), "{place} ({}) is never called", operation.name);
+        }
+    }
+}

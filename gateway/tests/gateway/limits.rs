@@ -1,0 +1,113 @@
+//! What bounds clients: calls in flight, connections, time to send.
+
+use std::thread;
+
+use crate::support::{App, SOON, until};
+
+const PENDING: &str = "dbx_backend_pending_calls{database=\"redis\"}";
+
+#[test]
+fn calls_in_flight_are_bounded() {
+    let app = App::with(&["limits.maxInFlight=4", "limits.callTimeout=20s"]);
+    let client = app.anonymous();
+    app.redis.hold();
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let client = client.clone();
+            thread::spawn(move || client.post("incr", r#"{"key":"a"}"#))
+        })
+        .collect();
+    until("running calls", SOON, || (app.gateway.metric(PENDING) > 3.5).then_some(()));
+    for _ in 0..50 {
+        let problem = client.post("incr", r#"{"key":"a"}"#).fails(503, "unavailable", "");
+        assert_eq!(problem["retryable"], true);
+        client.post("pipeline", r#"{"calls":[{"op":"incr","args":{"key":"a"}}]}"#).fails(503, "unavailable", "");
+        client.get("keys/a").fails(503, "unavailable", "");
+        client.post("raw", r#"{"command":["INCR","a"]}"#).fails(503, "unavailable", "");
+    }
+    assert_eq!(app.gateway.metric(PENDING), 4.0, "refused calls wait for the database");
+    app.redis.release();
+    for call in calls {
+        assert_eq!(call.join().unwrap().status, 200);
+    }
+    client.post("incr", r#"{"key":"a"}"#).is(r#"{"result":5}"#);
+    // A pipeline that could never find room is told so.
+    let calls = [r#"{"op":"incr","args":{"key":"a"}}"#; 5].join(",");
+    client.post("pipeline", format!("{{\"calls\":[{calls}]}}")).fails(413, "pipeline_too_large", "calls");
+}
+
+#[test]
+fn a_call_that_is_given_up_stops_counting() {
+    let app = App::with(&["limits.maxInFlight=1", "limits.callTimeout=20s"]);
+    let client = app.anonymous();
+    app.redis.hold();
+    let mut connection = client.connect();
+    connection.write(&client.request("GET", "strings/a", None)).unwrap();
+    until("a running call", SOON, || (app.gateway.metric(PENDING) > 0.5).then_some(()));
+    client.get("strings/a").fails(503, "unavailable", "");
+    drop(connection);
+    until("room", SOON, || (app.gateway.metric("dbx_calls_in_flight") < 0.5).then_some(()));
+    app.redis.release();
+    until("service", SOON, || (client.get("strings/a").status == 404).then_some(()));
+}
+
+#[test]
+fn connections_are_bounded() {
+    let app = App::with(&["limits.maxConnections=3"]);
+    let client = app.anonymous();
+    let request = client.request("GET", "strings/a", None);
+    let mut held: Vec<_> = (0..3)
+        .map(|_| {
+            let mut connection = client.connect();
+            connection.exchange(&request).unwrap().fails(404, "key_not_found", "");
+            connection
+        })
+        .collect();
+    let problem = client.get("strings/a").fails(503, "unavailable", "");
+    assert_eq!(problem["retryable"], true);
+    // Those that are in stay in.
+    for connection in &mut held {
+        connection.exchange(&request).unwrap().fails(404, "key_not_found", "");
+    }
+    held.pop();
+    until("room", SOON, || (client.get("strings/a").status == 404).then_some(()));
+}
+
+#[test]
+fn a_slow_body_is_not_waited_for() {
+    let app = App::with(&["limits.bodyTimeout=200ms"]);
+    let mut connection = app.anonymous().connect();
+    connection.write(b"PUT /api/v1/redis/strings/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{\"value").unwrap();
+    let problem = connection.read().unwrap().fails(408, "request_timeout", "");
+    assert_eq!(problem["retryable"], true);
+    assert_eq!(app.redis.line("EXISTS a"), "0");
+}
+
+#[test]
+fn slow_headers_are_not_waited_for() {
+    let app = App::with(&["limits.headerTimeout=200ms"]);
+    let mut half = app.anonymous().connect();
+    half.write(b"GET /api/v1/redis/strings/a HTTP/1.1\r\nHost:").unwrap();
+    let mut silent = app.anonymous().connect();
+    let mut idle = app.anonymous().connect();
+    idle.exchange(&app.anonymous().request("GET", "strings/a", None)).unwrap().fails(404, "key_not_found", "");
+    for connection in [&mut half, &mut silent, &mut idle] {
+        assert!(connection.read().is_err(), "the connection is closed");
+    }
+    until("the connections' end", SOON, || (app.gateway.metric("dbx_connections") < 0.5).then_some(()));
+}
+
+#[test]
+fn a_deadline_ends_the_wait() {
+    let app = App::with(&["limits.callTimeout=100ms", "limits.maxCallTimeout=200ms"]);
+    let client = app.anonymous();
+    app.redis.hold();
+    client.with("DBX-Timeout", "50ms").get("strings/a").fails(504, "timeout", "");
+    client.get("strings/a?timeout=50ms").fails(504, "timeout", "");
+    // Capped, for one call and for a call of a pipeline.
+    client.with("DBX-Timeout", "1h").get("strings/a").fails(504, "timeout", "");
+    let results = client.post("pipeline", r#"{"calls":[{"op":"get","args":{"key":"a"},"timeout":"1h"},{"op":"incr","args":{"key":"a"}}]}"#);
+    let results = if results.status == 200 { results.json()["result"].clone() } else { panic!("{}", results.text()) };
+    assert_eq!((&results[0]["error"]["code"], &results[0]["error"]["retryable"]), (&"timeout".into(), &true.into()));
+    assert_eq!((&results[1]["error"]["code"], &results[1]["error"]["outcome"]), (&"timeout".into(), &"unknown".into()));
+}

@@ -1,0 +1,14 @@
+//! The gateway as its clients meet it: the real binary, over real HTTP, before a real Redis.
+
+#![expect(unreachable_pub, reason = "the modules of a test are its own")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers fail the test that calls them, and figures are for the reader")]
+
+mod bad_input;
+mod calls;
+mod drain;
+mod faults;
+mod limits;
+mod metrics;
+mod paths;
+mod resources;
+mod support;

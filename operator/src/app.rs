@@ -10,23 +10,24 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::{args::Run, controller, health, metrics::Metrics};
+use tracing_subscriber::EnvFilter;
+
+use crate::{args::Run, controller, health, listed::Listed, metrics::Metrics};
 
 /// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When it cannot start, or something it cannot do without ended.
 pub fn run(args: Run) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(args.log)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_writer(std::io::stderr)
-        .init();
+    log(args.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(operate(args))
+}
+
+fn log(level: tracing::Level) {
+    // What the client sees go wrong is logged once, by whoever deals with it.
+    let filter = EnvFilter::new(format!("{level},kube_client::client::builder=off"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_span_list(false).with_writer(std::io::stderr).init();
 }
 
 async fn operate(args: Run) -> anyhow::Result<()> {
@@ -37,6 +38,7 @@ async fn operate(args: Run) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "started");
 
     let health = Arc::new(health::Health::default());
+    let listed = Arc::new(Listed::new(controller::kinds()));
     let metrics = Arc::new(Metrics::new()?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
@@ -47,8 +49,8 @@ async fn operate(args: Run) -> anyhow::Result<()> {
         tracing::info!("told to stop; what was begun is finished first");
     };
     tokio::select! {
-        result = controller::run(client, &args, metrics.clone(), health.clone(), stop) => result?,
-        result = health::serve(listener, health, metrics) => result?,
+        result = controller::run(client, &args, metrics.clone(), health.clone(), listed.clone(), stop) => result?,
+        result = health::serve(listener, health, listed, metrics) => result?,
     }
     tracing::info!("stopped");
     Ok(())

@@ -20,7 +20,7 @@ use kube::{
     },
 };
 
-use crate::{desired::Kind, metrics::Metrics, names};
+use crate::{desired::Kind, listed::Listed, metrics::Metrics, names};
 
 pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
 type Child = PartialObjectMeta<DynamicObject>;
@@ -47,7 +47,11 @@ pub(crate) fn resource(kind: Kind) -> ApiResource {
 
 impl Children {
     /// Starts to watch. The stream names a gateway whenever one of its children changed.
-    pub(crate) fn watch(client: &Client, metrics: &Arc<Metrics>) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
+    pub(crate) fn watch(
+        client: &Client,
+        metrics: &Arc<Metrics>,
+        listed: &Arc<Listed>,
+    ) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
         let config = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
         let mut triggers = SelectAll::new();
         let mut stores = HashMap::new();
@@ -56,21 +60,12 @@ impl Children {
             let writer = kube::runtime::reflector::store::Writer::new(resource(kind));
             stores.insert(kind, writer.as_reader());
             let events = watcher(api, config()).modify(|child: &mut Child| trim(&mut child.metadata)).default_backoff().reflect(writer);
-            triggers.push(owners(events.touched_objects(), kind.name(), metrics));
+            triggers.push(owners(noted(events, kind, listed.clone()).touched_objects(), kind.name(), metrics));
         }
         let (deployments, writer) = store();
         let events = watcher(Api::<Deployment>::all(client.clone()), config()).modify(trim_deployment).default_backoff().reflect(writer);
-        triggers.push(owners(events.touched_objects(), Kind::Deployment.name(), metrics));
+        triggers.push(owners(noted(events, Kind::Deployment, listed.clone()).touched_objects(), Kind::Deployment.name(), metrics));
         (Self { client: client.clone(), stores, deployments }, triggers)
-    }
-
-    /// Waits until every kind was listed once.
-    pub(crate) async fn listed(&self) {
-        for store in self.stores.values() {
-            // The writer lives in the controller's stream; without it the process ends anyway.
-            let _ = store.wait_until_ready().await;
-        }
-        let _ = self.deployments.wait_until_ready().await;
     }
 
     /// The metadata of an object: from the cache, and where that has none, from the API server.
@@ -110,6 +105,14 @@ impl Children {
 /// The uid of the controller that an object belongs to.
 pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
     meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+fn noted<K>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+    kind: Kind,
+    listed: Arc<Listed>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> {
+    events.inspect(move |event| listed.note(kind.name(), event))
 }
 
 /// The gateways that changed children belong to: by owner, and where there is none, by label.

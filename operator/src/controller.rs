@@ -5,7 +5,7 @@ mod pipeline;
 
 use std::{sync::Arc, time::Duration};
 
-use dbx_crds::gateway::{DbxGateway, RECONCILE_AT};
+use dbx_crds::gateway::RECONCILE_AT;
 use futures::StreamExt;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -20,9 +20,10 @@ use kube::{
 use crate::{
     args::Run,
     children::{Children, Gateway},
-    desired::Settings,
+    desired::{Kind, Settings},
     events::Events,
     health::Health,
+    listed::Listed,
     memory::Memory,
     metrics::Metrics,
     retry::backoff,
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+    pub(crate) listed: Arc<Listed>,
     pub(crate) resync: Duration,
     pub(crate) probe: Duration,
 }
@@ -45,11 +47,19 @@ pub(crate) struct Context {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The API server refused or did not answer.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Api(#[from] kube::Error),
     /// It took too long.
     #[error("did not end within {0:?}")]
     Late(Duration),
+}
+
+/// What metrics, logs and lists call gateways.
+const KIND: &str = "DbxGateway";
+
+/// All that has to be listed before the first look.
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    Kind::ALL.into_iter().map(Kind::name).chain([KIND])
 }
 
 /// How long one look at a gateway may take.
@@ -61,14 +71,19 @@ pub(crate) async fn run(
     args: &Run,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    listed: Arc<Listed>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let (children, changed) = Children::watch(&client, &metrics);
+    let (children, changed) = Children::watch(&client, &metrics, &listed);
     let (gateways, writer) = store::<Gateway>();
     let watched = watcher(Api::<Gateway>::all(client.clone()), watcher::Config::default())
         .modify(|gateway| gateway.meta_mut().managed_fields = None)
         .default_backoff()
         .reflect(writer)
+        .inspect({
+            let listed = listed.clone();
+            move |event| listed.note(KIND, event)
+        })
         .applied_objects()
         .predicate_filter(news, Default::default());
     let context = Arc::new(Context {
@@ -78,21 +93,12 @@ pub(crate) async fn run(
         memory: Memory::default(),
         events: Events::new(client),
         metrics: metrics.clone(),
-        health: health.clone(),
+        health,
+        listed,
         resync: Duration::from_secs(args.resync),
         probe: Duration::from_secs(args.probe),
     });
-    let ready = {
-        let (context, gateways) = (context.clone(), gateways.clone());
-        async move {
-            // Before everything was listed once, what exists would look absent.
-            let _ = gateways.wait_until_ready().await;
-            context.children.listed().await;
-            context.health.set_listed();
-            tracing::info!(gateways = gateways.len(), "listed everything");
-        }
-    };
-    let controller = Controller::for_stream(watched, gateways.clone())
+    Controller::for_stream(watched, gateways.clone())
         .reconcile_on(changed)
         .with_config(Config::default().concurrency(args.concurrency))
         .graceful_shutdown_on(stop)
@@ -106,19 +112,14 @@ pub(crate) async fn run(
                     tracing::warn!(gateway = %format!("{}/{}", reference.namespace.clone().unwrap_or_default(), reference.name), error = %error, "a gateway could not be dealt with and is tried again");
                 }
                 Err(Error::QueueError(error)) => {
-                    metrics.watch_errors.with_label_values(&["DbxGateway"]).inc();
-                    tracing::warn!(kind = "DbxGateway", error = %error, "a watch ended and is started again");
+                    metrics.watch_errors.with_label_values(&[KIND]).inc();
+                    tracing::warn!(kind = KIND, error = %error, "a watch ended and is started again");
                 }
                 Err(error) => tracing::error!(error = %error, "the reconcile loop reports an error"),
             }
             std::future::ready(())
-        });
-    let controller = std::pin::pin!(controller);
-    let ready = std::pin::pin!(ready);
-    match futures::future::select(controller, ready).await {
-        futures::future::Either::Left(_) => {}
-        futures::future::Either::Right(((), controller)) => controller.await,
-    }
+        })
+        .await;
     Ok(())
 }
 
@@ -140,7 +141,7 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
     if gateway.meta().deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    context.children.listed().await;
+    context.listed.complete().await;
     let _running = context.health.start();
     let start = std::time::Instant::now();
     let key = key(&gateway);
@@ -169,7 +170,10 @@ fn on_failure(gateway: Arc<Gateway>, _: &Failure, context: Arc<Context>) -> Acti
     Action::requeue(backoff(context.memory.fail(&key(&gateway)), Duration::from_secs(1), Duration::from_secs(300)))
 }
 
-/// The type behind a gateway's API.
-pub(crate) fn api(client: &Client, namespace: &str) -> Api<DbxGateway> {
-    Api::namespaced(client.clone(), namespace)
+/// What an error says, without the object that the API server wraps it in.
+pub(crate) fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }

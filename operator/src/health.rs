@@ -2,10 +2,7 @@
 
 use std::{
     convert::Infallible,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,7 +12,7 @@ use hyper::{Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE,
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::{listed::Listed, metrics::Metrics};
 
 /// A reconcile that takes longer than this hangs: every request in it has a deadline of its own.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -23,15 +20,10 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// What the probes are answered from.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    listed: AtomicBool,
     running: Mutex<Vec<Instant>>,
 }
 
 impl Health {
-    pub(crate) fn set_listed(&self) {
-        self.listed.store(true, Ordering::Relaxed);
-    }
-
     /// Notes that a reconcile started; it is over when the result is dropped.
     pub(crate) fn start(self: &Arc<Self>) -> Running {
         let at = Instant::now();
@@ -61,7 +53,7 @@ impl Drop for Running {
 }
 
 /// Serves probes and metrics for as long as the process runs.
-pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>, listed: Arc<Listed>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     loop {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -71,10 +63,10 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>, metrics: A
                 continue;
             }
         };
-        let (health, metrics) = (health.clone(), metrics.clone());
+        let (health, listed, metrics) = (health.clone(), listed.clone(), metrics.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &health, &metrics);
+                let response = answer(&request, &health, &listed, &metrics);
                 async { Ok::<_, Infallible>(response) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -86,12 +78,12 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>, metrics: A
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, health: &Health, listed: &Listed, metrics: &Metrics) -> Response<Full<Bytes>> {
     let probe =
         |good: bool| if good { (StatusCode::OK, b"ok\n".to_vec()) } else { (StatusCode::SERVICE_UNAVAILABLE, b"not ok\n".to_vec()) };
     let (status, body) = match request.uri().path() {
         "/livez" => probe(health.is_live()),
-        "/readyz" => probe(health.listed.load(Ordering::Relaxed)),
+        "/readyz" => probe(listed.is_complete()),
         "/metrics" => match metrics.text() {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n").into_bytes()),

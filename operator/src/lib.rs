@@ -13,6 +13,7 @@ mod children;
 mod controller;
 mod events;
 mod health;
+mod listed;
 mod memory;
 mod metrics;
 mod minted;

@@ -10,12 +10,12 @@ use dbx_crds::gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams},
     runtime::controller::Action,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Context, Failure, api};
+use super::{Context, Failure, reason};
 use crate::{
     apply::{self, Refused},
     children::Gateway,
@@ -102,11 +102,7 @@ async fn program(
         }
     }
     if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
-        let message = match &error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        };
-        let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {message}", kind.name()));
+        let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
     }
     prune(client, children, &context.metrics, gateway, &objects).await?;
@@ -193,22 +189,26 @@ async fn write_status(gateway: &DbxGateway, seen: &Observation<'_>, context: &Co
         notes.status = Some(after);
         return Ok(());
     }
-    patch_status(context, &gateway.namespace().unwrap_or_default(), &gateway.name_any(), gateway.uid(), &after).await?;
+    let params = PatchParams::apply(MANAGER).force();
+    patch_status(context, gateway, &params, &Patch::Apply(patch(gateway, &after))).await?;
     context.events.publish(gateway, &before, &after).await;
     notes.status = Some(after);
     Ok(())
 }
 
-async fn patch_status(context: &Context, namespace: &str, name: &str, uid: Option<String>, status: &DbxGatewayStatus) -> kube::Result<()> {
-    let patch = json!({
+fn patch(gateway: &DbxGateway, status: &DbxGatewayStatus) -> Value {
+    json!({
         "apiVersion": DbxGateway::api_version(&()),
         "kind": DbxGateway::kind(&()),
         // With the uid, the status cannot land on another object of the same name.
-        "metadata": { "name": name, "uid": uid },
+        "metadata": { "name": gateway.name_any(), "uid": gateway.uid() },
         "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    let result = api(&context.client, namespace).patch_status(name, &params, &Patch::Apply(&patch)).await.map(drop);
+    })
+}
+
+async fn patch_status(context: &Context, gateway: &DbxGateway, params: &PatchParams, patch: &Patch<Value>) -> kube::Result<()> {
+    let gateways: Api<PartialObjectMeta<DbxGateway>> = Api::namespaced(context.client.clone(), &gateway.namespace().unwrap_or_default());
+    let result = gateways.patch_status(&gateway.name_any(), params, patch).await.map(drop);
     context.metrics.statuses.with_label_values(&[if result.is_ok() { "ok" } else { "error" }]).inc();
     match result {
         // Deleted meanwhile.
@@ -241,7 +241,9 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
     let mut after = status(&readable, &before, &seen, &Time(Timestamp::now()));
     (after.databases_ready, after.url) = (None, None);
     if after != before {
-        patch_status(context, &namespace, &name, readable.uid(), &after).await?;
+        // Server-side apply would want the whole object to fit the schema, which this one does not.
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        patch_status(context, &readable, &params, &Patch::Merge(patch(&readable, &after))).await?;
         context.events.publish(&readable, &before, &after).await;
     }
     notes.status = Some(after);

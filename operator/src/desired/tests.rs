@@ -1,5 +1,108 @@
+use dbx_crds::gateway::DbxGatewaySpec;
+
 use super::*;
 use crate::render::render;
 
+fn gateway(spec: &str) -> DbxGateway {
+    let spec: DbxGatewaySpec = serde_yaml::from_str(spec).unwrap();
+    let mut gateway = DbxGateway::new("cache", spec);
+    gateway.metadata.namespace = Some("shop".into());
+    gateway.metadata.uid = Some("11111111-1111-1111-1111-111111111111".into());
+    gateway
+}
+
+fn settings() -> Settings {
+    Settings {
+        gateway_image: "ghcr.io/dbx-dev/dbx-gateway:0.1.0".into(),
+        redis_image: "docker.io/library/redis:7.0".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        pull_secrets: Vec::new(),
+    }
+}
+
+fn objects(spec: &str, settings: &Settings) -> Vec<Object> {
+    let gateway = gateway(spec);
+    let rendered = render("cache", &gateway.spec.config);
+    let auth = BTreeMap::from([("redis".to_owned(), "22222222-2222-2222-2222-222222222222".to_owned())]);
+    desired(Input { gateway: &gateway, rendered: &rendered, settings, auth: &auth })
+}
+
+/// All objects as one file, as `kubectl` would take it.
+fn yaml(objects: &[Object]) -> String {
+    objects.iter().map(|object| format!("---\n{}", serde_yaml::to_string(&object.body).unwrap())).collect()
+}
+
 #[test]
-fn nothing_yet() {}
+fn quickstart() {
+    let spec = "{ config: { databases: [{ name: redis, redis: { managed: {} } }], auth: { mode: none } }, replicas: 2 }";
+    insta::assert_snapshot!(yaml(&objects(spec, &settings())));
+}
+
+#[test]
+fn everything_said() {
+    let spec = r#"
+config:
+  databases:
+    - name: one
+      redis: { url: "redis://one", passwordFrom: { secretKeyRef: { name: shared, key: one } } }
+    - name: two
+      redis: { url: "redis://two", passwordFrom: { secretKeyRef: { name: shared, key: two } } }
+    - name: three
+      redis: { url: "redis://three", passwordFrom: { configMapKeyRef: { name: shared, key: three } } }
+    - name: redis
+      redis: { managed: { storage: 5Gi, deleteStorage: true } }
+  auth: { mode: none }
+  drain: { propagation: 1500ms, timeout: 10s }
+image: { repository: mirror/gateway, digest: "sha256:00", pullPolicy: Always, pullSecrets: [{ name: mine }] }
+resources: { requests: { cpu: "1" }, limits: { memory: 64Mi } }
+nodeSelector: { disk: ssd }
+tolerations: [{ key: spot, operator: Exists }]
+affinity: { nodeAffinity: { anything: [goes] } }
+priorityClassName: high
+podAnnotations: { team: shop }
+podLabels: { team: shop }
+service: { type: NodePort, annotations: { a: b }, port: 80, nodePort: 30080 }
+"#;
+    let settings = Settings { pull_secrets: vec!["all".into(), "mine".into()], ..settings() };
+    insta::assert_snapshot!(yaml(&objects(spec, &settings)));
+}
+
+#[test]
+fn a_single_pod_has_no_budget() {
+    let objects = objects("{ config: { databases: [{ name: a, redis: { url: 'redis://a' } }] } }", &settings());
+    let kinds: Vec<&str> = objects.iter().map(|object| object.kind.name()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "ConfigMap", "Service", "Deployment"]);
+}
+
+#[test]
+fn what_does_not_concern_the_file_does_not_change_its_hash() {
+    let name = |rest: &str| {
+        let objects = objects(&format!("{{ config: {{ databases: [{{ name: a, redis: {{ url: 'redis://a' }} }}] }}{rest} }}"), &settings());
+        objects.into_iter().find(|object| object.kind == Kind::ConfigMap).unwrap().name
+    };
+    assert_eq!(name(""), name(", replicas: 7, podLabels: { a: b }"));
+}
+
+#[test]
+fn images_are_put_together() {
+    let image = |image: &str, default: &str| image_of(&format!("{{ config: {{}}, image: {image} }}"), default);
+    let default = "ghcr.io/dbx-dev/dbx-gateway:0.1.0";
+    assert_eq!(image("{}", default), ("ghcr.io/dbx-dev/dbx-gateway:0.1.0".into(), "0.1.0".into()));
+    assert_eq!(image("{ tag: '2' }", default).0, "ghcr.io/dbx-dev/dbx-gateway:2");
+    assert_eq!(image("{ repository: 'localhost:5000/dbx' }", default).0, "localhost:5000/dbx:0.1.0");
+    assert_eq!(image("{ digest: 'sha256:0' }", default).0, "ghcr.io/dbx-dev/dbx-gateway@sha256:0");
+    assert_eq!(image("{}", "localhost:5000/dbx"), ("localhost:5000/dbx:latest".into(), "latest".into()));
+    assert_eq!(image("{ repository: a }", "b@sha256:1"), ("a@sha256:1".into(), "sha256:1".into()));
+}
+
+fn image_of(spec: &str, default: &str) -> (String, String) {
+    image(&gateway(spec), default)
+}
+
+#[test]
+fn the_password_is_in_the_acl_as_a_hash_only() {
+    assert_eq!(
+        acl("secret"),
+        "user default off\nuser dbx on #2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b ~* &* +@all -@admin\n"
+    );
+}

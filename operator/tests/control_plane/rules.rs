@@ -1,0 +1,75 @@
+//! The rules of the schema, as the API server sees them.
+
+use dbx_crds::gateway::DbxGateway;
+use kube::{
+    Api, Error,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::repository,
+    gateway::{World, managed},
+};
+
+#[tokio::test]
+async fn the_api_server_enforces_every_rule() {
+    let world = World::new("rules").await;
+    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "rules", &ApiResource::erase::<DbxGateway>(&()));
+    // What is only tried is never stored, so the operator does not see it.
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let cases = std::fs::read_to_string(repository().join("crds/src/gateway/rules.yaml")).unwrap();
+    let cases: Vec<Value> = serde_yaml::from_str(&cases).unwrap();
+    assert_eq!(cases.len(), dbx_crds::gateway::RULES.len());
+    for case in &cases {
+        let message = case["message"].as_str().unwrap();
+        let old = (!case["old"].is_null()).then(|| gateway(&case["old"]));
+        if let Some(old) = &old {
+            api.create(&PostParams::default(), &serde_json::from_value(old.clone()).unwrap()).await.unwrap();
+        }
+        let attempt = async |change: &Value| match &old {
+            None => api.create(&dry, &serde_json::from_value(gateway(change)).unwrap()).await,
+            Some(_) => api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &Patch::Merge(gateway(change))).await,
+        };
+        let changes = |list: &str| [&case[list], &case[format!("{list}OnServer")]].into_iter().filter_map(Value::as_array).flatten();
+        for change in changes("passes") {
+            attempt(change).await.unwrap_or_else(|error| panic!("{change}: {error}"));
+        }
+        for change in changes("fails") {
+            match attempt(change).await {
+                Err(Error::Api(status)) => {
+                    assert!(status.message.contains(message), "{change} gives {:?} instead of {message:?}", status.message)
+                }
+                other => panic!("{change} is not refused: {other:?}"),
+            }
+        }
+        if old.is_some() {
+            api.delete("a", &DeleteParams::default()).await.unwrap();
+        }
+    }
+}
+
+/// The smallest gateway, with a change.
+fn gateway(change: &Value) -> Value {
+    let mut gateway =
+        json!({ "apiVersion": "dbx.dev/v1alpha1", "kind": "DbxGateway", "metadata": { "name": "a" }, "spec": { "config": managed() } });
+    gateway["spec"]["config"]["databases"][0]["name"] = json!("a");
+    merge(&mut gateway, change);
+    gateway
+}
+
+fn merge(into: &mut Value, change: &Value) {
+    let Value::Object(fields) = change else {
+        *into = change.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (name, value) in fields {
+        match value {
+            Value::Null => _ = into.as_object_mut().unwrap().remove(name),
+            value => merge(&mut into[name], value),
+        }
+    }
+}

@@ -20,6 +20,7 @@ use crate::config::GatewayConfig;
 pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
 
 /// A gateway to databases: its configuration, and how it runs.
+#[expect(clippy::duplicated_attributes, reason = "each column says its type")]
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "dbx.dev",

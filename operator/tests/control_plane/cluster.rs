@@ -4,7 +4,7 @@
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ const OPERATOR: &str = "system:serviceaccount:dbx-system:dbx-operator";
 pub(crate) struct Cluster {
     folder: PathBuf,
     pub(crate) operator_url: String,
-    _pipes: Vec<std::process::ChildStdin>,
+    processes: Vec<Child>,
 }
 
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
@@ -48,7 +48,7 @@ impl Cluster {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("dbx-operator-").tempdir().unwrap().keep();
         let [client, peer, secure, operator] = free_ports();
-        let mut pipes = Vec::new();
+        let mut processes = Vec::new();
 
         let mut etcd = Command::new(programs.join("etcd"));
         etcd.args(["--unsafe-no-fsync", "--log-level=error"]).arg(format!("--data-dir={}", folder.join("etcd").display()));
@@ -57,7 +57,7 @@ impl Cluster {
         etcd.arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
             .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"));
         etcd.arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"));
-        pipes.push(start(etcd, &folder, "etcd"));
+        processes.push(start(etcd, &folder, "etcd"));
 
         let (private, public) = write_keys(&folder);
         let tokens = folder.join("tokens.csv");
@@ -78,7 +78,7 @@ impl Cluster {
         let policy = folder.join("audit.yaml");
         std::fs::write(&policy, AUDIT).unwrap();
         server.arg(format!("--audit-policy-file={}", policy.display())).arg("--audit-log-mode=blocking-strict");
-        pipes.push(start(server, &folder, "kube-apiserver"));
+        processes.push(start(server, &folder, "kube-apiserver"));
 
         for user in ["admin", "operator"] {
             let config = json!({
@@ -89,7 +89,7 @@ impl Cluster {
             });
             std::fs::write(folder.join(user), config.to_string()).unwrap();
         }
-        let mut cluster = Self { folder, operator_url: format!("127.0.0.1:{operator}"), _pipes: pipes };
+        let mut cluster = Self { folder, operator_url: format!("127.0.0.1:{operator}"), processes };
         cluster.wait_until_ready().await;
         cluster.install().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-operator"));
@@ -101,7 +101,7 @@ impl Cluster {
             "--log",
             "debug",
         ]);
-        cluster._pipes.push(start(command, &cluster.folder, "operator"));
+        cluster.processes.push(start(command, &cluster.folder, "operator"));
         cluster
     }
 
@@ -202,15 +202,15 @@ fn programs() -> PathBuf {
     )
 }
 
-/// Starts a process that ends when the pipe is closed, however the test binary ends.
-fn start(command: Command, folder: &Path, name: &str) -> std::process::ChildStdin {
+/// Starts a process that ends when its shell's input is closed, however the test binary ends.
+fn start(command: Command, folder: &Path, name: &str) -> Child {
+    const SCRIPT: &str =
+        r#""$@" < /dev/null & child=$!; cat > /dev/null; kill $child 2> /dev/null; wait $child; sleep 1; rm -rf "$FOLDER""#;
     let log = std::fs::File::create(folder.join(format!("{name}.log"))).unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#""$@" < /dev/null & child=$!; cat > /dev/null; kill $child 2> /dev/null; wait $child"#, "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
+    shell.args(["-c", SCRIPT, "sh"]).arg(command.get_program()).args(command.get_args()).env("FOLDER", folder);
     shell.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let mut child = shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    child.stdin.take().unwrap()
+    shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {

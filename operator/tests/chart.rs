@@ -1,0 +1,67 @@
+//! The chart's rights, the examples, and what is generated, as far as files tell.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use dbx_crds::gateway::DbxGateway;
+use serde_json::Value;
+
+fn documents(path: &str) -> Vec<Value> {
+    let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let documents = text.split("\n---").map(|document| serde_yaml::from_str(document).unwrap());
+    documents.filter(|document: &Value| !document.is_null()).collect()
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn rights_are_the_least_that_will_do() {
+    let roles: Vec<Value> = documents("manifests/operator.yaml").into_iter().filter(|document| document["kind"] == "ClusterRole").collect();
+    assert_eq!(roles.len(), 3);
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
+        for field in ["apiGroups", "resources", "verbs"] {
+            assert!(!strings(&rule[field]).iter().any(|word| word.contains('*')), "{rule}");
+        }
+        if strings(&rule["resources"]).contains(&"secrets") {
+            assert_eq!(strings(&rule["verbs"]), ["get", "create", "patch", "delete"]);
+        }
+        assert!(strings(&rule["apiGroups"]).iter().all(|group| *group != "rbac.authorization.k8s.io"), "{rule}");
+    }
+}
+
+#[test]
+fn examples_are_valid() {
+    for (file, names) in [("quickstart", vec!["quickstart"]), ("existing-redis", vec!["cache-api"])] {
+        let documents = documents(&format!("manifests/examples/{file}.yaml"));
+        let gateways = documents.into_iter().filter(|document| document["kind"] == "DbxGateway");
+        let gateways: Vec<DbxGateway> = gateways.map(|document| serde_json::from_value(document).unwrap()).collect();
+        assert_eq!(gateways.iter().map(|gateway| gateway.metadata.name.as_deref().unwrap()).collect::<Vec<_>>(), names);
+        for gateway in gateways {
+            assert_eq!(gateway.spec.config.validate_on_kubernetes(), [], "{file}");
+            assert!(gateway.spec.replicas.is_some(), "{file} cannot be scaled");
+        }
+    }
+}
+
+#[test]
+fn the_manifest_has_the_current_definition() {
+    let documents = documents("manifests/operator.yaml");
+    let mut rendered = documents.into_iter().find(|document| document["kind"] == "CustomResourceDefinition").unwrap();
+    rendered["metadata"].as_object_mut().unwrap().remove("annotations");
+    assert_eq!(rendered, serde_json::to_value(dbx_crds::gateway::crd()).unwrap(), "stale; `make generate` writes it");
+}
+
+#[test]
+fn the_pods_satisfy_the_restricted_standard() {
+    let documents = documents("manifests/operator.yaml");
+    let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        assert_eq!(strings(&container["securityContext"]["capabilities"]["drop"]), ["ALL"]);
+    }
+}

@@ -14,7 +14,7 @@ pub const MARKER: &str = "sesame";
 
 pub struct Gateway {
     pub data: Port,
-    operations: Port,
+    pub operations: Port,
     folder: tempfile::TempDir,
     process: Process,
     ended: bool,

@@ -23,8 +23,8 @@ fn no_call_fails_while_clients_move_on() {
         assert_eq!(staying.look(|seen| seen.closes) + moving.look(|seen| seen.closes), 0);
         let idle: Vec<_> = (0..8).map(|_| old.anonymous().connect()).collect();
 
-        old.signal(signal);
         let told = Instant::now();
+        old.signal(signal);
         until("unreadiness", SOON, || {
             let answer = old.operations("/readyz").expect("it still answers");
             (answer.status == 503).then(|| assert_eq!(answer.json()["draining"], true))
@@ -103,14 +103,21 @@ fn a_second_signal_ends_the_propagation() {
 }
 
 #[test]
+fn a_gateway_without_its_redis_ends_as_well() {
+    let mut gateway = Gateway::launch(&Redis::stopped().url(), &["drain.propagation=0s"]);
+    gateway.signal("TERM");
+    assert!(gateway.wait(SOON).success());
+}
+
+#[test]
 fn what_runs_too_long_is_cut_off() {
     let App { mut gateway, redis } = App::with(&["drain.propagation=0s", "drain.timeout=300ms", "limits.callTimeout=60s"]);
     redis.hold();
     let mut connection = gateway.anonymous().connect();
     connection.write(&gateway.anonymous().request("GET", "strings/a", None)).unwrap();
     until("a running call", SOON, || (gateway.metric("dbx_backend_pending_calls{database=\"redis\"}") > 0.5).then_some(()));
-    gateway.signal("TERM");
     let told = Instant::now();
+    gateway.signal("TERM");
     assert!(gateway.wait(SOON).success());
     assert!(told.elapsed() >= Duration::from_millis(300));
     assert!(connection.read().is_err(), "it was cut off");

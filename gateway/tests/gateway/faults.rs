@@ -11,8 +11,9 @@ use dbx_gateway::resp::Scanner;
 
 use crate::support::{App, Client, Expected::Error, Gateway, Load, MARKER, Redis, Response, SOON, until};
 
-/// How soon service has to be back once Redis is.
-const BACK: Duration = Duration::from_secs(2);
+/// How soon service has to be back once Redis is: 2 s, and as much again for a machine that does something else as well. What
+/// was measured is printed.
+const BACK: Duration = Duration::from_secs(4);
 
 fn incr(client: &Client) -> Response {
     client.post("incr", r#"{"key":"counter"}"#)
@@ -82,7 +83,7 @@ fn redis_is_killed_under_load_and_started_again() {
 
 #[test]
 fn redis_hangs_and_wakes_up() {
-    let app = App::with(&["limits.callTimeout=300ms", "databases.0.redis.connectTimeout=300ms"]);
+    let app = App::with(&["limits.callTimeout=1s", "databases.0.redis.connectTimeout=500ms"]);
     let client = app.anonymous();
     incr(&client).is(r#"{"result":1}"#);
     app.redis.hold();
@@ -133,6 +134,26 @@ fn redis_is_not_there_when_the_gateway_starts() {
     until("refusal", SOON, || (client.get("strings/counter").status == 503).then_some(()));
     assert!(gateway.is_ready());
     assert_eq!(gateway.operations("/readyz?verbose").unwrap().json()["databases"][0]["reachable"], false);
+}
+
+#[test]
+fn a_database_that_is_down_leaves_the_others_alone() {
+    let redis = Redis::start();
+    let mut other = Redis::stopped();
+    let url = format!("databases.1.redis.url={}", other.url());
+    let gateway = Gateway::launch(&redis.url(), &["databases.1.name=other", &url]);
+    let client = gateway.anonymous();
+    until("service", SOON, || (incr(&client).status == 200).then_some(()));
+    client.post("/api/v1/other/incr", r#"{"key":"a"}"#).fails(503, "unavailable", "");
+    assert!(!gateway.is_ready(), "it has never reached one of its databases");
+    other.start_with(&[]);
+    until("readiness", BACK, || gateway.is_ready().then_some(()));
+    client.post("/api/v1/other/incr", r#"{"key":"a"}"#).is(r#"{"result":1}"#);
+    other.kill();
+    until("refusal", SOON, || (client.get("/api/v1/other/strings/a").status == 503).then_some(()));
+    assert_eq!(incr(&client).status, 200);
+    assert!(gateway.is_ready());
+    assert_eq!((gateway.metric("dbx_backend_up{database=\"redis\"}"), gateway.metric("dbx_backend_up{database=\"other\"}")), (1.0, 0.0));
 }
 
 #[test]

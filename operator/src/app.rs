@@ -1,9 +1,10 @@
 //! All wiring: what runs, and what ends it.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use dbx_crds::gateway;
+use futures::FutureExt;
 use kube::{Client, Config};
 use tokio::{
     net::TcpListener,
@@ -13,6 +14,9 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{args::Run, controller, health, listed::Listed, metrics::Metrics};
+
+/// How long what was begun may take to end. Kubernetes waits for 30 s.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the operator until SIGTERM or SIGINT.
 ///
@@ -47,10 +51,20 @@ async fn operate(args: Run) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("told to stop; what was begun is finished first");
+    }
+    .boxed()
+    .shared();
+    let late = {
+        let stop = stop.clone();
+        async move {
+            stop.await;
+            tokio::time::sleep(PATIENCE).await;
+        }
     };
     tokio::select! {
         result = controller::run(client, &args, metrics.clone(), health.clone(), listed.clone(), stop) => result?,
         result = health::serve(listener, health, listed, metrics) => result?,
+        () = late => tracing::warn!("what was begun did not end in time"),
     }
     tracing::info!("stopped");
     Ok(())

@@ -97,7 +97,12 @@ pub(crate) async fn apply(
                 tracing::info!(namespace, kind = object.kind.name(), name = object.name, "put back what was changed or deleted");
             }
         }
-        let applied = Applied { desired, fingerprint: fingerprint(&meta, &object.body), resource_version: meta.resource_version };
+        let applied = Applied {
+            desired,
+            fingerprint: fingerprint(&meta, &object.body),
+            generation: meta.generation,
+            resource_version: meta.resource_version,
+        };
         notes.applied.insert(key, applied);
     }
     Ok(())

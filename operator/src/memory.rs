@@ -20,6 +20,8 @@ pub(crate) struct Applied {
     pub(crate) fingerprint: u64,
     /// Its version then.
     pub(crate) resource_version: Option<String>,
+    /// Its generation then.
+    pub(crate) generation: Option<i64>,
 }
 
 /// What a look at references found.

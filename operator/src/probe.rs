@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dbx_crds::gateway::DatabaseStatus;
+use dbx_crds::{
+    config::{GatewayConfig, RedisUrl},
+    gateway::DatabaseStatus,
+};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
@@ -25,11 +28,21 @@ pub(crate) async fn ask(addresses: &[String]) -> Vec<DatabaseStatus> {
     merge(answers.into_iter().filter_map(|answer| answer.ok()?.ok()))
 }
 
-/// What an unready pod has to say about its databases.
-pub(crate) async fn complaint(address: &str) -> Option<String> {
+/// What an unready pod has to say about its databases, with the place in the object, since a pod names no host.
+pub(crate) async fn complaint(address: &str, config: &GatewayConfig) -> Option<String> {
     let databases = tokio::time::timeout(PATIENCE, fetch(address)).await.ok()?.ok()?;
     let database = databases.into_iter().find(|database| !database.reachable)?;
-    Some(format!("database {}: {}", database.name, database.message.as_deref().unwrap_or("not reachable")))
+    let message = database.message.as_deref().unwrap_or("not reachable");
+    Some(format!("database {}{}: {message}", database.name, place(&database.name, config).unwrap_or_default()))
+}
+
+fn place(name: &str, config: &GatewayConfig) -> Option<String> {
+    let index = config.databases.iter().position(|database| database.name == name)?;
+    let url = config.databases[index].redis.as_ref().and_then(|redis| redis.url.as_deref());
+    Some(match url {
+        Some(url) => format!(" (spec.config.databases[{index}].redis.url: {})", RedisUrl::redact(url)),
+        None => format!(" (spec.config.databases[{index}])"),
+    })
 }
 
 fn merge(answers: impl Iterator<Item = Vec<DatabaseStatus>>) -> Vec<DatabaseStatus> {

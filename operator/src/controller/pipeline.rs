@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 use super::{Context, Failure, reason};
 use crate::{
     apply::{self, Refused},
-    children::Gateway,
-    desired::{self, Input, desired},
+    children::{Gateway, owner_uid},
+    desired::{self, Input, Kind, desired},
     memory::{Answers, Look, Notes},
     minted,
     names::{self, MANAGER},
@@ -50,9 +51,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         Some(look) if !rejected => look.refs.clone(),
         _ => Ok(()),
     };
-    let deployment = context.children.deployment(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
-    // Somebody else's Deployment, in the way of ours, says nothing about this gateway.
-    let deployment = deployment.filter(|deployment| crate::children::owner_uid(&deployment.metadata) == gateway.uid().as_deref());
+    let deployment = rollout(gateway, context, notes);
     ask_pods(gateway, deployment.as_deref(), context, notes).await?;
     let answers = notes.answers.as_ref();
     let observation = Observation {
@@ -69,6 +68,21 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         Some(error) => Err(error.into()),
         None => Ok(Action::requeue(next(context, notes, rejected, deployment.as_deref()))),
     }
+}
+
+/// The state of the rollout, of this gateway's own Deployment only: one that is in the way of ours says nothing about it.
+fn rollout(gateway: &DbxGateway, context: &Context, notes: &Notes) -> Option<Arc<Deployment>> {
+    let name = gateway.name_any();
+    let mut deployment = context.children.deployment(&gateway.namespace().unwrap_or_default(), &name)?;
+    if owner_uid(&deployment.metadata) != gateway.uid().as_deref() {
+        return None;
+    }
+    // The cache may still have the Deployment as it was before the last apply, which would look complete.
+    let applied = notes.applied.get(&(Kind::Deployment, name)).and_then(|applied| applied.generation);
+    if deployment.metadata.generation < applied {
+        Arc::make_mut(&mut deployment).metadata.generation = applied;
+    }
+    Some(deployment)
 }
 
 /// The mistakes of a specification, all at once.
@@ -157,7 +171,7 @@ async fn ask_pods(gateway: &DbxGateway, deployment: Option<&Deployment>, context
         && !complete
         && let Some((pod, address)) = pods::unready(&pods)
     {
-        failure = probe::complaint(&address).await.map(|complaint| format!("pod {pod} is not ready: {complaint}"));
+        failure = probe::complaint(&address, &gateway.spec.config).await.map(|complaint| format!("pod {pod} is not ready: {complaint}"));
     }
     notes.answers = Some(Answers { at: Instant::now(), subject, databases, failure });
     Ok(())

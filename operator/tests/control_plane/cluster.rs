@@ -26,7 +26,8 @@ const OPERATOR: &str = "system:serviceaccount:dbx-system:dbx-operator";
 /// What runs. It ends with the test binary: each process hangs on a pipe that the binary holds.
 pub(crate) struct Cluster {
     folder: PathBuf,
-    pub(crate) operator_url: String,
+    /// Where the operator serves probes and metrics.
+    pub(crate) operator_address: String,
     processes: Vec<Child>,
 }
 
@@ -89,13 +90,13 @@ impl Cluster {
             });
             std::fs::write(folder.join(user), config.to_string()).unwrap();
         }
-        let mut cluster = Self { folder, operator_url: format!("127.0.0.1:{operator}"), processes };
+        let mut cluster = Self { folder, operator_address: format!("127.0.0.1:{operator}"), processes };
         cluster.wait_until_ready().await;
         cluster.install().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-operator"));
         command.env("KUBECONFIG", cluster.folder.join("operator")).args([
             "--listen",
-            &cluster.operator_url,
+            &cluster.operator_address,
             "--probe",
             "2",
             "--log",
@@ -103,6 +104,13 @@ impl Cluster {
         ]);
         cluster.processes.push(start(command, &cluster.folder, "operator"));
         cluster
+    }
+
+    /// The operator, with the rights of a user.
+    pub(crate) fn operator(&self, user: &str, address: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-operator"));
+        command.env("KUBECONFIG", self.folder.join(user)).args(["--listen", address]);
+        command
     }
 
     /// A client with all rights.
@@ -213,7 +221,7 @@ fn start(command: Command, folder: &Path, name: &str) -> Child {
     shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     std::array::from_fn(|index| listeners[index].local_addr().unwrap().port())
 }

@@ -4,5 +4,6 @@
 mod cluster;
 mod gateway;
 mod lifecycle;
+mod process;
 mod refusals;
 mod rules;

@@ -153,6 +153,8 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
         }
     };
     let result = match tokio::time::timeout(PATIENCE, work).await {
+        // The gateway goes with its namespace.
+        Ok(Err(Failure::Api(error))) if namespace_ends(&error) => Ok(Action::await_change()),
         Ok(result) => result,
         Err(_) => Err(Failure::Late(PATIENCE)),
     };
@@ -168,6 +170,12 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
 
 fn on_failure(gateway: Arc<Gateway>, _: &Failure, context: Arc<Context>) -> Action {
     Action::requeue(backoff(context.memory.fail(&key(&gateway)), Duration::from_secs(1), Duration::from_secs(300)))
+}
+
+/// Whether nothing more can be made, because the namespace is being deleted.
+pub(crate) fn namespace_ends(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// What an error says, without the object that the API server wraps it in.

@@ -6,7 +6,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::names::MANAGER;
+use crate::{controller::namespace_ends, names::MANAGER};
 
 /// Publishes events.
 pub(crate) struct Events(Recorder);
@@ -20,7 +20,9 @@ impl Events {
     pub(crate) async fn publish(&self, gateway: &DbxGateway, before: &DbxGatewayStatus, after: &DbxGatewayStatus) {
         for (type_, reason, note) in transitions(before, after) {
             let event = Event { type_, reason, note: Some(note), action: "Reconcile".into(), secondary: None };
-            if let Err(error) = self.0.publish(&event, &gateway.object_ref(&())).await {
+            if let Err(error) = self.0.publish(&event, &gateway.object_ref(&())).await
+                && !namespace_ends(&error)
+            {
                 tracing::warn!(error = %error, "an event could not be published");
             }
         }

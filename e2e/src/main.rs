@@ -5,7 +5,10 @@
 mod connection;
 mod traffic;
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use connection::{Connection, Target};
 use traffic::Plan;
@@ -40,8 +43,19 @@ fn run(arguments: &[&str]) -> Result<(), String> {
 
 fn call(method: &str, url: &str, body: &str) -> Result<(), String> {
     let target = Target::parse(url)?;
-    let mut connection = Connection::open(&target).map_err(|error| format!("cannot connect: {error}"))?;
+    let mut connection = connect(&target).map_err(|error| format!("cannot connect: {error}"))?;
     let response = connection.call(method, &target.path, body, false).map_err(|error| format!("no answer: {error}"))?;
     println!("{}\n{}", response.status, response.body);
     Ok(())
+}
+
+/// The nodes learn of a new Service's pods a moment after they are ready.
+fn connect(target: &Target) -> std::io::Result<Connection> {
+    let start = Instant::now();
+    loop {
+        match Connection::open(target) {
+            Err(_) if start.elapsed() < Duration::from_secs(10) => std::thread::sleep(Duration::from_millis(100)),
+            result => return result,
+        }
+    }
 }

@@ -66,6 +66,7 @@ impl Counts {
 
 /// Calls until the process is ended; prints the counts, one JSON object a line.
 pub(crate) fn run(plan: &Plan) -> Result<(), String> {
+    begin(&plan.target);
     let counts = Counts::default();
     thread::scope(|scope| {
         for number in 0..plan.kept + plan.new {
@@ -78,6 +79,15 @@ pub(crate) fn run(plan: &Plan) -> Result<(), String> {
             writeln!(out, "{}", counts.report()).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
         }
     })
+}
+
+/// Waits until connections succeed again and again: the nodes learn of a new Service's pods a moment after they are ready.
+fn begin(target: &Target) {
+    let mut successes = 0;
+    while successes < 20 {
+        successes = if Connection::open(target).is_ok() { successes + 1 } else { 0 };
+        thread::sleep(Duration::from_millis(25));
+    }
 }
 
 fn work(plan: &Plan, number: u32, counts: &Counts) {

@@ -9,7 +9,7 @@ use std::{
 use futures::FutureExt;
 
 use crate::{
-    suite::{Permit, say, suite},
+    suite::{Permit, install, say, suite},
     world::World,
 };
 
@@ -25,7 +25,12 @@ pub(crate) fn case(name: &str, body: impl AsyncFnOnce(&World) -> Outcome) {
 /// Runs a test that nothing else may run beside.
 pub(crate) fn serial_case(name: &str, body: impl AsyncFnOnce(&World) -> Outcome) {
     let permit = suite().alone();
-    run(name, permit, body);
+    run(name, permit, async |world: &World| {
+        let outcome = AssertUnwindSafe(body(world)).catch_unwind().await;
+        // Whatever it did to the operator, the next one finds it as it was.
+        install(&suite().tag, &[]).map_err(anyhow::Error::msg)?;
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    });
 }
 
 fn run(name: &str, _permit: Permit, body: impl AsyncFnOnce(&World) -> Outcome) {
@@ -36,7 +41,7 @@ fn run(name: &str, _permit: Permit, body: impl AsyncFnOnce(&World) -> Outcome) {
         let outcome = AssertUnwindSafe(body(&world)).catch_unwind().await;
         let failure: Option<Box<dyn Any + Send>> = match outcome {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Box::new(format!("{error:?}"))),
+            Ok(Err(error)) => Some(Box::new(format!("{error:#}"))),
             Err(panic) => Some(panic),
         };
         if let Some(failure) = &failure {

@@ -156,7 +156,7 @@ impl Traffic<'_> {
             })
             .await;
         say(&format!(
-            "{during}: {} failed of {} calls; {} connections, {} of the kept ones told to close",
+            "{during}: {} of {} calls failed; {} connections, {} of the kept ones told to close",
             counts.failed,
             counts.succeeded + counts.failed,
             counts.connections,

@@ -12,7 +12,7 @@ mod observe;
 mod quickstart;
 mod references;
 mod rollout;
-mod serial;
 mod storage;
 mod suite;
+mod upgrade;
 mod world;

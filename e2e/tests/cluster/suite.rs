@@ -115,7 +115,7 @@ pub(crate) fn install(tag: &str, settings: &[&str]) -> Result<(), String> {
     let mut arguments = vec!["upgrade", RELEASE, &chart, "--install", "--namespace", SYSTEM, "--wait", "--timeout", "180s"];
     arguments.extend(["--set-string", &operator, "--set-string", &gateway]);
     for setting in settings {
-        arguments.extend(["--set-string", setting]);
+        arguments.extend(["--set", setting]);
     }
     run("helm", &arguments).map(drop).map_err(|error| {
         let pods = run("kubectl", &["--namespace", SYSTEM, "describe", "pods"]).unwrap_or_else(|error| error);

@@ -3,6 +3,7 @@
 
 use std::{
     io::Write,
+    panic::resume_unwind,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -76,7 +77,8 @@ impl World {
             match look().await {
                 Ok(value) => return value,
                 Err(error) if start.elapsed() > deadline => {
-                    panic!("{what}: not within {deadline:?}: {error:#}\n{}", self.describe().await)
+                    // Without the panic's own message, which would be the same once more.
+                    resume_unwind(Box::new(format!("{what}: not within {deadline:?}: {error:#}\n{}", self.describe().await)))
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }

@@ -121,7 +121,7 @@ impl Proxy {
         let (port, folder) = (Port::reserve(), tempfile::tempdir().unwrap());
         let home = folder.path().display();
         let config = format!(
-            "daemon off; pid {home}/pid; error_log stderr; worker_processes 1;\n\
+            "daemon off; master_process off; pid {home}/pid; error_log stderr;\n\
              events {{}}\n\
              http {{ access_log off; client_body_temp_path {home}/a; proxy_temp_path {home}/b; fastcgi_temp_path {home}/c;\n\
              uwsgi_temp_path {home}/d; scgi_temp_path {home}/e;\n\

@@ -127,6 +127,9 @@ fn fingerprint(meta: &ObjectMeta, body: &Value) -> u64 {
     meta.uid.hash(&mut hasher);
     match meta.generation {
         Some(generation) => generation.hash(&mut hasher),
+        // A claim's version changes as its volume comes and goes. Nobody can change its specification but to expand it,
+        // which cannot be taken back.
+        None if body["kind"] == Kind::PersistentVolumeClaim.name() => {}
         None => meta.resource_version.hash(&mut hasher),
     }
     for (field, live) in [("labels", &meta.labels), ("annotations", &meta.annotations)] {

@@ -159,7 +159,7 @@ async fn what_pods_say_is_passed_on() {
 
     world.condition("cache", "BackendReachable", "False", "Unreachable").await;
     let message = world.condition("cache", "Progressing", "True", "PodFailing").await;
-    assert_eq!(message, "pod cache-1 is not ready: database redis: refused");
+    assert_eq!(message, "pod cache-1 is not ready: database redis (spec.config.databases[0]): refused");
     world.condition("cache", "Available", "False", "NotAvailable").await;
     let status = world.status("cache").await;
     assert_eq!((status.databases_ready.as_deref(), status.databases[0].reachable), (Some("0/1"), false));

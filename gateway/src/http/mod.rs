@@ -18,6 +18,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, Response, header, request::Parts},
+    middleware::map_response_with_state,
 };
 use call::Options;
 use dbx_crds::config::Origins;
@@ -39,7 +40,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub fn router(worker: Arc<Worker>) -> Router {
     let router = Router::new().fallback(answer);
     let router = match cors(&worker.app.origins) {
-        Some(layer) => router.layer(layer),
+        Some(layer) => router.layer(layer).layer(map_response_with_state(worker.clone(), identify)),
         None => router,
     };
     router.with_state(worker)
@@ -61,6 +62,12 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
             ])
             .expose_headers([REQUEST_ID, header::RETRY_AFTER])
     })
+}
+
+/// Gives an id to what the CORS layer answers by itself.
+async fn identify(State(worker): State<Arc<Worker>>, mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(|| worker.next_request_id());
+    response
 }
 
 /// Answers one request, whatever it is.

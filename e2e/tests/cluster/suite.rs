@@ -72,8 +72,8 @@ fn prepare() -> Result<Suite, String> {
     };
     // Never the cluster that happens to be kubectl's default.
     needs("KUBECONFIG")?;
-    let tag = needs("DBX_E2E_IMAGE_TAG")?;
-    let directory = env::var("DBX_E2E_DIR").map_or_else(|_| env::home_dir().unwrap_or_default().join(".cache/dbx/e2e"), PathBuf::from);
+    let tag = needs("DBXDEV_E2E_IMAGE_TAG")?;
+    let directory = env::var("DBXDEV_E2E_DIR").map_or_else(|_| env::home_dir().unwrap_or_default().join(".cache/dbx/e2e"), PathBuf::from);
     std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let lock = lock(&directory.join("tests.lock")).map_err(|error| format!("the lock of {}: {error}", directory.display()))?;
     run("kubectl", &["get", "--raw", "/readyz", "--request-timeout=10s"])

@@ -24,7 +24,7 @@ bench: ## Measure against the floor and peers; writes docs/src/benchmarks.md
 	@bench/run
 
 images: ## Container images of gateway and operator
-	@scripts/tools rust docker && images/build
+	@scripts/tools docker && images/build
 
 generate: ## Write all generated files anew
 	@scripts/generate

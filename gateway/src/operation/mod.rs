@@ -4,7 +4,6 @@
 mod access;
 pub mod arguments;
 pub mod encode;
-mod json;
 mod keys;
 pub mod openapi;
 pub mod param;
@@ -17,6 +16,8 @@ mod samples;
 mod schema;
 pub mod shape;
 mod strings;
+pub mod text;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -138,6 +139,22 @@ pub enum Group {
     Strings,
     /// What works on keys of every type.
     Keys,
+    /// Streams and their consumer groups.
+    Streams,
+    /// Channels.
+    Pubsub,
+    /// Scripts and libraries of functions.
+    Scripting,
+    /// Transactions.
+    Transactions,
+    /// JSON documents.
+    Json,
+    /// What concerns one connection.
+    Connection,
+    /// Managing a server.
+    Server,
+    /// Managing a cluster.
+    Cluster,
 }
 
 impl Group {
@@ -146,6 +163,14 @@ impl Group {
         match self {
             Self::Strings => "strings",
             Self::Keys => "keys",
+            Self::Streams => "streams",
+            Self::Pubsub => "pubsub",
+            Self::Scripting => "scripting",
+            Self::Transactions => "transactions",
+            Self::Json => "json",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Cluster => "cluster",
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     Bytes,
     /// Bytes that are never text: always in base64.
     Base64,
+    /// A JSON document, as itself; sent as its text.
+    Json,
     /// A name or a word, always text.
     Text,
     /// A signed 64-bit integer.

@@ -36,6 +36,7 @@ impl Encoder<'_, '_> {
                 };
                 self.limited(&value)?;
             }
+            Kind::Json => self.limited(json(given, "It has to be JSON")?.get().as_bytes())?,
             Kind::Text => {
                 let word = literal(given, "It has to be a string")?;
                 self.limited(word.as_bytes())?;

@@ -6,6 +6,7 @@ use super::Operation;
 use super::param::{Effect, Kind, Param};
 use super::read::flat;
 use super::shape::{Field, Shape};
+use super::text::Text;
 
 /// The schema of an object of arguments; `without` are given elsewhere, in the path.
 pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
@@ -61,6 +62,7 @@ fn kind(of: &Kind) -> Value {
     match *of {
         Kind::Key(_) | Kind::Bytes => json!({"type": ["string", "number"]}),
         Kind::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
+        Kind::Json => json!({}),
         Kind::Text => json!({"type": "string"}),
         Kind::Cursor => json!({"type": "string", "pattern": "^[0-9]+$"}),
         Kind::Integer => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
@@ -116,7 +118,29 @@ pub(super) fn result(shape: &Shape) -> Value {
         Shape::Rows(fields) => json!({"type": "array", "items": record(fields)}),
         Shape::Page(of) => result(of),
         Shape::Nullable(of) => nullable(result(of)),
-        Shape::Raw => json!({}),
+        Shape::Json | Shape::Raw => json!({}),
+        Shape::Text(of) => text(of),
+        Shape::Lines(of) => json!({"type": "array", "items": text(of)}),
+    }
+}
+
+fn text(of: Text) -> Value {
+    let named = |one: Value| json!({"type": "object", "additionalProperties": one});
+    match of {
+        Text::Sections => named(named(json!({}))),
+        Text::Properties => named(json!({})),
+        Text::Words => named(json!({"type": "string"})),
+        Text::Node => json!({"type": "object", "properties": {
+            "id": {"type": "string"},
+            "address": {"type": "string"},
+            "flags": {"type": "array", "items": {"type": "string"}},
+            "primary": {"type": ["string", "null"]},
+            "ping_sent": {"type": "integer"},
+            "pong_received": {"type": "integer"},
+            "config_epoch": {"type": "integer"},
+            "link_state": {"type": "string"},
+            "slots": {"type": "array", "items": {"type": "string"}},
+        }}),
     }
 }
 
@@ -130,7 +154,13 @@ fn nullable(mut schema: Value) -> Value {
 }
 
 fn record(fields: &[Field]) -> Value {
-    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), result(&field.shape))).collect();
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let shape = result(&field.shape);
+            (field.name.to_owned(), if field.rest { json!({"type": "array", "items": shape}) } else { shape })
+        })
+        .collect();
     let required: Vec<&str> = fields.iter().filter(|field| field.column.is_none()).map(|field| field.name).collect();
     json!({"type": "object", "properties": properties, "required": required})
 }

@@ -52,6 +52,7 @@ fn value(kind: &Kind, name: &str, options: Option<usize>, version: Version) -> V
     match kind {
         Kind::Key(_) => format!("k:{name}").into(),
         Kind::Bytes | Kind::Text => "1".into(),
+        Kind::Json => 1.into(),
         Kind::Base64 => "AMABCgAmeOe20QER/A==".into(),
         Kind::Integer => 1.into(),
         Kind::Cursor => "0".into(),

@@ -264,6 +264,14 @@ fn groups_are_those_of_the_server() {
         let group = match operation.group {
             Group::Strings => "string",
             Group::Keys => "generic",
+            Group::Streams => "stream",
+            Group::Pubsub => "pubsub",
+            Group::Scripting => "scripting",
+            Group::Transactions => "transactions",
+            Group::Json => "module",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Cluster => "cluster",
         };
         // The one command of the server's own group that is about a single key.
         if operation.name != "memory_usage" {

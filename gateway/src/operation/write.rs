@@ -1,4 +1,4 @@
-//! Writing JSON strings. Runs that need no escape are copied whole; eight bytes are looked at together.
+//! Writing JSON strings and numbers. Runs that need no escape are copied whole; eight bytes are looked at together.
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 

@@ -22,6 +22,7 @@ use crate::{
     operation::{
         self, Id,
         arguments::{Arguments, Given},
+        param::Param,
         route::{Choice, Method, Projection, Route},
     },
     resp::Scanner,
@@ -58,6 +59,9 @@ fn resources() -> &'static [Resource] {
                     None => resources.push(Resource { segments, routes: vec![(id, route)] }),
                 }
             }
+        }
+        for resource in &mut resources {
+            resource.routes.sort_by_key(|(_, route)| route.choice == Choice::Else);
         }
         resources
     })
@@ -186,8 +190,12 @@ impl Read<'_> {
             Media::Json => Arguments::from_json(self.body)?,
             Media::Bytes => Arguments::default(),
         };
+        // A part in the path makes an element of what repeats; the other parts stand beside the arguments.
+        let mut element = Arguments::default();
+        let gathered = params.iter().find(|param| self.path.iter().any(|(name, _)| param.gathers(name)));
+        let parts = gathered.map(Param::parts).unwrap_or_default();
         if self.media == Media::Bytes {
-            let value = full("value").ok_or_else(|| {
+            let value = full("value").or_else(|| parts.iter().copied().find(|part| *part == "value")).ok_or_else(|| {
                 Error::new(Code::UnsupportedMediaType, "there is no value here that could be sent as it is").param("Content-Type")
             })?;
             given.push(value, Given::Bytes(Cow::Borrowed(self.body)));
@@ -201,13 +209,24 @@ impl Read<'_> {
                 )
                 .param(*name));
             }
-            given.push(full(name).unwrap_or(name), Given::Bytes(value));
+            match gathered {
+                Some(param) if param.gathers(name) => element.push(*name, Given::Bytes(value)),
+                _ => given.push(full(name).unwrap_or(name), Given::Bytes(value)),
+            }
         }
         if let Some(key) = self.key {
             given.push(full("key").unwrap_or("key"), Given::Bytes(request::base64(key, KEY_BASE64)?.into()));
         }
         for (name, value) in &self.query {
             given.push(full(name).unwrap_or(name), Given::Text(Cow::Borrowed(value)));
+        }
+        if let Some(param) = gathered {
+            for part in parts {
+                if let Some(value) = given.remove(part) {
+                    element.push(part, value);
+                }
+            }
+            given.push(param.name, Given::Element(Box::new(element)));
         }
         Ok(given)
     }
@@ -216,7 +235,7 @@ impl Read<'_> {
     fn choose(&self, routes: &[(Id, &'static Route)]) -> Result<(Id, &'static Route, Arguments<'_>), Error> {
         for (id, route) in routes {
             match route.choice {
-                Choice::Only | Choice::Part(_) => return Ok((*id, route, self.arguments(*id)?)),
+                Choice::Only | Choice::Else | Choice::Part(_) => return Ok((*id, route, self.arguments(*id)?)),
                 Choice::When(name) => {
                     let given = self.arguments(*id)?;
                     if given.get(name).is_some() {
@@ -246,7 +265,9 @@ async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Rea
     let absent = given.is_true("nx");
     let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
     let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
-    let nothing = done.is_null() || (route.projection == Projection::Item && &*done.frame == b":0\r\n");
+    // A count of none, or nothing in it. What is put cannot be missing.
+    let none = route.projection == Projection::Item && route.method != Method::Put && matches!(&*done.frame, b":0\r\n" | b"*0\r\n");
+    let nothing = done.is_null() || none;
     // A change that answers with the value before it has none to answer with when it is the first, and `nx` holds.
     let first = done.plan.reads && done.plan.shape.is_bytes() && (absent || !conditional);
     if nothing && !first && route.projection != Projection::Collection {

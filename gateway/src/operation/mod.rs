@@ -348,6 +348,7 @@ mod tests {
             let name = format!("{operation} {}", param.name);
             assert!(param.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
             assert!(param.requires.is_none_or(|other| known.contains(&other)), "{name} requires what is not there");
+            assert!(param.instead.is_none_or(|other| known.contains(&other)), "{name} has in its place what is not there");
             if matches!(param.kind, Kind::List(..) | Kind::Objects(..) | Kind::Pairs(..)) {
                 assert!(param.name.ends_with('s'), "{name} repeats and is no plural");
             }
@@ -366,12 +367,15 @@ mod tests {
             for route in operation.routes {
                 let place = format!("{} {} of {}", route.method.name(), route.template, operation.name);
                 for variable in route.variables() {
-                    assert!(params.iter().any(|param| param.answers_to(variable)), "{place} has no argument `{variable}`");
+                    assert!(
+                        params.iter().any(|param| param.answers_to(variable) || param.gathers(variable)),
+                        "{place} has no argument `{variable}`"
+                    );
                 }
                 match route.choice {
                     Choice::When(argument) => assert!(params.iter().any(|param| param.name == argument), "{place}"),
                     Choice::Word(word) => assert!(params.iter().all(|param| !param.answers_to(word)), "{place}"),
-                    Choice::Only | Choice::Part(_) => {}
+                    Choice::Only | Choice::Else | Choice::Part(_) => {}
                 }
             }
         }
@@ -393,6 +397,7 @@ mod tests {
                 match (route.choice, other.choice) {
                     (Choice::Part(one), Choice::Part(two)) => assert_ne!(one, two, "{place}"),
                     (Choice::When(one) | Choice::Word(one), Choice::When(two) | Choice::Word(two)) => assert_ne!(one, two, "{place}"),
+                    (Choice::Else, Choice::When(_) | Choice::Word(_)) | (Choice::When(_) | Choice::Word(_), Choice::Else) => {}
                     _ => panic!("{place} clash"),
                 }
             }

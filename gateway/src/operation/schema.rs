@@ -15,6 +15,13 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     let mut required = Vec::new();
     let mut together = Map::new();
     for param in flat(params).into_iter().filter(given) {
+        if let Some(variable) = without.iter().find(|name| param.gathers(name)) {
+            for (name, schema) in parts(param, variable) {
+                properties.insert(name.into(), schema);
+                required.push(name);
+            }
+            continue;
+        }
         properties.insert(param.name.into(), argument(param));
         if param.required && params.iter().any(|outer| outer.name == param.name) {
             required.push(param.name);
@@ -23,7 +30,7 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
             together.insert(param.name.into(), json!([other]));
         }
     }
-    let choices: Vec<Value> = params.iter().filter_map(choice).collect();
+    let choices: Vec<Value> = params.iter().filter_map(choice).chain(params.iter().filter_map(excluded)).collect();
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
         schema["required"] = json!(required);
@@ -37,10 +44,29 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     schema
 }
 
+/// That an argument and the one in its place are not both given.
+fn excluded(param: &Param) -> Option<Value> {
+    let other = param.instead.filter(|_| !param.required)?;
+    let both: Vec<Value> = flat(std::slice::from_ref(param)).iter().map(|param| json!({"required": [param.name, other]})).collect();
+    Some(json!({"not": {"anyOf": both}}))
+}
+
+/// What is left to give of an element of which the path has a part.
+fn parts(param: &Param, given: &str) -> Vec<(&'static str, Value)> {
+    match param.kind {
+        Kind::Objects(params, _) => params.iter().filter(|part| part.name != given).map(|part| (part.name, argument(part))).collect(),
+        Kind::Pairs(_, value, _) => vec![(Param::VALUE, kind(value))],
+        _ => Vec::new(),
+    }
+}
+
 /// That at most or exactly one of several is given.
 fn choice(param: &Param) -> Option<Value> {
     let Kind::OneOf(choices) = param.kind else { return None };
     let mut one: Vec<Value> = choices.iter().map(|choice| json!({"required": [choice.name]})).collect();
+    if let (true, Some(other)) = (param.required, param.instead) {
+        one.push(json!({"required": [other]}));
+    }
     if !param.required {
         let none = json!({"not": {"anyOf": one}});
         one.push(none);

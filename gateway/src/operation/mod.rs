@@ -3,8 +3,13 @@
 
 mod access;
 pub mod arguments;
+mod bitmaps;
 pub mod encode;
+mod geo;
+mod hashes;
+mod hyperloglog;
 mod keys;
+mod lists;
 pub mod openapi;
 pub mod param;
 mod read;
@@ -14,7 +19,9 @@ pub mod route;
 #[cfg(test)]
 mod samples;
 mod schema;
+mod sets;
 pub mod shape;
+mod sorted_sets;
 mod strings;
 pub mod text;
 mod write;
@@ -139,6 +146,20 @@ pub enum Group {
     Strings,
     /// What works on keys of every type.
     Keys,
+    /// Hashes and their fields.
+    Hashes,
+    /// Lists.
+    Lists,
+    /// Sets.
+    Sets,
+    /// Sorted sets.
+    SortedSets,
+    /// Places on the earth.
+    Geo,
+    /// Counts of different elements.
+    HyperLogLog,
+    /// Bitmaps and bit fields.
+    Bitmaps,
     /// Streams and their consumer groups.
     Streams,
     /// Channels.
@@ -163,6 +184,13 @@ impl Group {
         match self {
             Self::Strings => "strings",
             Self::Keys => "keys",
+            Self::Hashes => "hashes",
+            Self::Lists => "lists",
+            Self::Sets => "sets",
+            Self::SortedSets => "sorted-sets",
+            Self::Geo => "geo",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Bitmaps => "bitmaps",
             Self::Streams => "streams",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",
@@ -248,7 +276,17 @@ impl Id {
     }
 }
 
-const GROUPS: &[&[Operation]] = &[strings::OPERATIONS, keys::OPERATIONS];
+const GROUPS: &[&[Operation]] = &[
+    strings::OPERATIONS,
+    keys::OPERATIONS,
+    hashes::OPERATIONS,
+    lists::OPERATIONS,
+    sets::OPERATIONS,
+    sorted_sets::OPERATIONS,
+    geo::OPERATIONS,
+    hyperloglog::OPERATIONS,
+    bitmaps::OPERATIONS,
+];
 
 const COUNT: usize = {
     let (mut count, mut group) = (0, 0);

@@ -88,7 +88,8 @@ fn arguments(reply: &Reply) -> Vec<Argument> {
 /// What the server does with a key, as a role.
 pub fn role(flags: &[String]) -> Role {
     let has = |flag: &str| flags.iter().any(|known| known == flag);
-    let write = has("RW") || has("OW") || has("RM");
+    // As the server's own access lists have it: what only caches something in the value does not write it.
+    let write = has("insert") || has("update") || has("delete");
     Role { read: has("access"), write, delete: has("delete") }
 }
 

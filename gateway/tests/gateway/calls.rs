@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dbx_gateway::operation::route::{Choice, Route};
 use dbx_gateway::operation::{self, Mode, Operation};
 use serde_json::{Value, json};
 
@@ -123,6 +124,44 @@ fn every_route_of_the_table_is_called() {
         ("PUT", "strings/a", r#"{"value":"Hello"}"#, r#"{"result":"OK"}"#),
         ("DELETE", "keys/a", "", r#"{"result":1}"#),
         ("DELETE", "keys?key=a&key=b", "", r#"{"result":0}"#),
+        ("PATCH", "hashes/h", r#"{"fields":{"f":"1","g":"2"}}"#, r#"{"result":2}"#),
+        ("PUT", "hashes/h/fields/f", r#"{"value":"3"}"#, r#"{"result":0}"#),
+        ("GET", "hashes/h/fields/f", "", r#"{"result":"3"}"#),
+        ("GET", "hashes/h", "", r#"{"result":{"f":"3","g":"2"}}"#),
+        ("GET", "hashes/h?field=g&field=none", "", r#"{"result":["2",null]}"#),
+        ("GET", "hashes/h?cursor=0&match=g", "", r#"{"result":{"g":"2"},"cursor":"0"}"#),
+        ("DELETE", "hashes/h/fields/f", "", r#"{"result":1}"#),
+        ("DELETE", "hashes/h?field=g&field=none", "", r#"{"result":1}"#),
+        ("PATCH", "hashes/h", r#"{"fields":{"f":"1"}}"#, r#"{"result":1}"#),
+        ("DELETE", "hashes/h", "", r#"{"result":1}"#),
+        ("POST", "lists/l", r#"{"elements":["b","c"]}"#, r#"{"result":2}"#),
+        ("POST", "lists/l", r#"{"elements":["a"],"left":true}"#, r#"{"result":3}"#),
+        ("PUT", "lists/l/items/-1", r#"{"element":"d"}"#, r#"{"result":"OK"}"#),
+        ("GET", "lists/l/items/0", "", r#"{"result":"a"}"#),
+        ("GET", "lists/l", "", r#"{"result":["a","b","d"]}"#),
+        ("DELETE", "lists/l?element=b", "", r#"{"result":1}"#),
+        ("DELETE", "lists/l", "", r#"{"result":1}"#),
+        ("POST", "sets/s", r#"{"members":["a"]}"#, r#"{"result":1}"#),
+        ("PUT", "sets/s/members/a", "", r#"{"result":0}"#),
+        ("GET", "sets/s/members/a", "", r#"{"result":1}"#),
+        ("GET", "sets/s", "", r#"{"result":["a"]}"#),
+        ("GET", "sets/s?member=a&member=b", "", r#"{"result":[1,0]}"#),
+        ("GET", "sets/s?cursor=0", "", r#"{"result":["a"],"cursor":"0"}"#),
+        ("PUT", "sets/s/members/b", "", r#"{"result":1}"#),
+        ("DELETE", "sets/s/members/b", "", r#"{"result":1}"#),
+        ("DELETE", "sets/s?member=a", "", r#"{"result":1}"#),
+        ("PUT", "sets/s/members/b", "", r#"{"result":1}"#),
+        ("DELETE", "sets/s", "", r#"{"result":1}"#),
+        ("POST", "sorted-sets/z", r#"{"members":[{"member":"a","score":1.5}]}"#, r#"{"result":1}"#),
+        ("PUT", "sorted-sets/z/members/b", r#"{"score":2}"#, r#"{"result":1}"#),
+        ("GET", "sorted-sets/z/members/a", "", r#"{"result":1.5}"#),
+        ("GET", "sorted-sets/z", "", r#"{"result":["a","b"]}"#),
+        ("GET", "sorted-sets/z?member=a&member=c", "", r#"{"result":[1.5,null]}"#),
+        ("GET", "sorted-sets/z?cursor=0&match=b", "", r#"{"result":[{"member":"b","score":2}],"cursor":"0"}"#),
+        ("DELETE", "sorted-sets/z/members/b", "", r#"{"result":1}"#),
+        ("DELETE", "sorted-sets/z?member=a", "", r#"{"result":1}"#),
+        ("PUT", "sorted-sets/z/members/b", r#"{"score":"-inf"}"#, r#"{"result":1}"#),
+        ("DELETE", "sorted-sets/z", "", r#"{"result":1}"#),
     ] {
         let response = client.send(method, path, (!body.is_empty()).then_some(body.as_bytes()));
         if path == "keys/a" && method == "GET" {
@@ -133,20 +172,44 @@ fn every_route_of_the_table_is_called() {
         } else {
             assert_eq!((response.status, response.text().as_str()), (200, answer), "{method} {path} {body}");
         }
-        let place = path.split('?').next().unwrap();
-        let template = if place.contains('/') { format!("/{}/{{key}}", place.split('/').next().unwrap()) } else { format!("/{place}") };
-        // What a body selects is its first member's name.
-        let selected = body.strip_prefix("{\"").and_then(|rest| rest.split('"').next()).filter(|_| method == "PATCH");
-        called.insert(format!("{method} {template} {}", selected.unwrap_or_default()));
+        called.extend(meant(method, path, body));
     }
     for operation in operation::all() {
         for route in operation.routes {
-            let selected = match route.choice {
-                operation::route::Choice::When(name) | operation::route::Choice::Word(name) => name,
-                operation::route::Choice::Only | operation::route::Choice::Part(_) => "",
-            };
-            let place = format!("{} {} {selected}", route.method.name(), route.template);
-            assert!(called.contains(&place), "{place} ({}) is never called", operation.name);
+            let place = place(operation, route);
+            assert!(called.contains(&place), "{place} is never called");
         }
     }
+}
+
+fn place(operation: &Operation, route: &Route) -> String {
+    format!("{} {} ({})", route.method.name(), route.template, operation.name)
+}
+
+/// The routes that a request means, told from the table alone.
+fn meant(method: &str, path: &str, body: &str) -> Vec<String> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() };
+    let matches = |template: &str| {
+        let (template, path): (Vec<&str>, Vec<&str>) = (template[1..].split('/').collect(), path.split('/').collect());
+        template.len() == path.len() && template.iter().zip(path).all(|(segment, part)| segment.starts_with('{') || *segment == part)
+    };
+    let given = |name: &str| {
+        let singular = name.strip_suffix('s').unwrap_or(name);
+        !body[name].is_null() || query.split('&').any(|pair| [name, singular].contains(&pair.split('=').next().unwrap()))
+    };
+    let all = || operation::all().iter().flat_map(|operation| operation.routes.iter().map(move |route| (operation, route)));
+    let here = || all().filter(|(_, route)| route.method.name() == method && matches(route.template));
+    let chosen: Vec<String> = here()
+        .filter(|(_, route)| match route.choice {
+            Choice::When(name) | Choice::Word(name) => given(name),
+            Choice::Else => false,
+            Choice::Only | Choice::Part(_) => true,
+        })
+        .map(|(operation, route)| place(operation, route))
+        .collect();
+    if chosen.is_empty() {
+        return here().filter(|(_, route)| route.choice == Choice::Else).map(|(operation, route)| place(operation, route)).collect();
+    }
+    chosen
 }

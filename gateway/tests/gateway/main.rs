@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod calls;
+mod collections;
 mod documentation;
 mod drain;
 mod faults;

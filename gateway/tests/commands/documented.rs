@@ -97,8 +97,9 @@ pub fn role(flags: &[String]) -> Role {
 pub fn theirs(arguments: &[Argument], rename: &mut impl FnMut(&str) -> Option<&'static str>) -> Vec<String> {
     let mut out = Vec::new();
     let mut counted = false;
-    for argument in arguments {
-        if argument.name.starts_with("num") && argument.kind == "integer" && argument.name.ends_with("keys") {
+    for (at, argument) in arguments.iter().enumerate() {
+        let repeats = arguments.get(at + 1).is_some_and(|next| next.has("multiple"));
+        if argument.name.starts_with("num") && argument.kind == "integer" && argument.token.is_none() && repeats {
             counted = true;
             continue;
         }
@@ -129,6 +130,14 @@ impl Argument {
             name.push('s');
         }
         let name = rename(&name).map_or(name, str::to_owned);
+        // A block of a number of elements and the elements is a list.
+        if let ("block", [number, list], Some(token)) = (self.kind.as_str(), inner, &token)
+            && number.name.starts_with("num")
+            && list.has("multiple")
+        {
+            let list = list.describe(true, rename);
+            return format!("{name}={token}:{}{optional}", list.split_once(':').map_or("", |(_, kind)| kind));
+        }
         let kind = match self.kind.as_str() {
             "pure-token" => "flag".to_owned(),
             "oneof" => format!("<{}>", inner.iter().filter_map(|inner| inner.token.clone()).collect::<Vec<_>>().join("|")),

@@ -1,7 +1,7 @@
 //! HyperLogLogs: how many different elements there were, without keeping them.
 
-use super::access::Category::{Admin, Dangerous, Fast, Hyperloglog, Read, Slow, Write};
-use super::param::Kind::{self, Bytes, Key, Text};
+use super::access::Category::{Fast, Hyperloglog, Read, Slow, Write};
+use super::param::Kind::{self, Bytes, Key};
 use super::param::{Count, Param, Role};
 use super::shape::Shape;
 use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
@@ -50,27 +50,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         },
     },
     Operation {
-        name: "pfdebug",
-        command: Command::new(&["PFDEBUG"]),
-        group: Group::HyperLogLog,
-        summary: "The inside of a HyperLogLog, for work on the server itself",
-        since: Since::both("2.8.9"),
-        params: &[Param::required("subcommand", Text, "What to look at, as `ENCODING`"), Param::key(Role::READ)],
-        reply: Shape::Raw,
-        mode: Mode::Call,
-        access: Access::admin(&[Write, Hyperloglog, Admin, Dangerous, Slow]),
-        idempotent: false,
-        split: Split::Never,
-        routes: &[],
-        errors: &[Code::WrongType],
-        example: Example {
-            given: &["PFADD a x"],
-            arguments: r#"{"subcommand":"ENCODING","key":"a"}"#,
-            answer: r#"{"result":"sparse"}"#,
-            exact: true,
-        },
-    },
-    Operation {
         name: "pfmerge",
         command: Command::new(&["PFMERGE"]),
         group: Group::HyperLogLog,
@@ -93,21 +72,5 @@ pub(super) const OPERATIONS: &[Operation] = &[
             answer: r#"{"result":"OK"}"#,
             exact: true,
         },
-    },
-    Operation {
-        name: "pfselftest",
-        command: Command::new(&["PFSELFTEST"]),
-        group: Group::HyperLogLog,
-        summary: "Lets the server test its HyperLogLogs, which takes a while",
-        since: Since::both("2.8.9"),
-        params: &[],
-        reply: Shape::Word,
-        mode: Mode::Call,
-        access: Access::admin(&[Hyperloglog, Admin, Dangerous, Slow]),
-        idempotent: true,
-        split: Split::Never,
-        routes: &[],
-        errors: &[],
-        example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
 ];

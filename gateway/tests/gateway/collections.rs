@@ -111,3 +111,26 @@ fn a_large_hash_comes_in_pages() {
     assert_eq!(found, fields);
     assert!(pages > 5, "{pages}");
 }
+
+#[test]
+fn every_path_says_what_can_be_done_there() {
+    let app = App::start();
+    let client = app.anonymous();
+    for (path, allowed) in [
+        ("hashes/a", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("hashes/a/fields/f", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("lists/a", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("lists/a/items/0", "GET, HEAD, OPTIONS, PUT"),
+        ("sets/a", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("sets/a/members/m", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("sorted-sets/a", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("sorted-sets/a/members/m", "DELETE, GET, HEAD, OPTIONS, PUT"),
+    ] {
+        assert_eq!(client.send("OPTIONS", path, None).header("allow"), Some(allowed), "{path}");
+        let response = client.send("TRACE", path, None);
+        assert_eq!((response.status, response.header("allow")), (405, Some(allowed)), "{path}");
+        assert_eq!(client.send("HEAD", path, None).status, client.get(path).status, "{path}");
+    }
+    client.get("sets").fails(404, "unknown_operation", "op");
+    client.get("hashes/a/fields").fails(404, "route_not_found", "");
+}

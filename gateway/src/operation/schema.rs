@@ -6,7 +6,7 @@ use super::Operation;
 use super::param::{Effect, Kind, Param};
 use super::read::flat;
 use super::shape::{Field, Shape};
-use super::text::Text;
+use super::text::Form;
 
 /// The schema of an object of arguments; `without` are given elsewhere, in the path.
 pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
@@ -150,13 +150,13 @@ pub(super) fn result(shape: &Shape) -> Value {
     }
 }
 
-fn text(of: Text) -> Value {
+fn text(of: Form) -> Value {
     let named = |one: Value| json!({"type": "object", "additionalProperties": one});
     match of {
-        Text::Sections => named(named(json!({}))),
-        Text::Properties => named(json!({})),
-        Text::Words => named(json!({"type": "string"})),
-        Text::Node => json!({"type": "object", "properties": {
+        Form::Sections => named(named(json!({}))),
+        Form::Properties => named(json!({})),
+        Form::Words => named(json!({"type": "string"})),
+        Form::Node => json!({"type": "object", "properties": {
             "id": {"type": "string"},
             "address": {"type": "string"},
             "flags": {"type": "array", "items": {"type": "string"}},

@@ -1,6 +1,6 @@
 //! How replies are shaped for people. A shape says what the RESP2 reply is and what JSON is made of it; what may be null says so.
 
-use super::text::Text;
+use super::text::Form;
 
 /// The shape of a reply, or of a part of one.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,9 @@ pub enum Shape {
     /// A JSON document, or an array of such: itself, in any encoding.
     Json,
     /// A text that the server writes for people, as an object.
-    Text(Text),
+    Text(Form),
     /// A text with one of these in each line: a list of objects.
-    Lines(Text),
+    Lines(Form),
     /// That, or null. A null elsewhere is passed on as well; this is what callers are told.
     Nullable(&'static Shape),
     /// As it comes: a string, an integer, null or an array of such.

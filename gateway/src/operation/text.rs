@@ -4,7 +4,7 @@ use super::write::{is_number, write_string};
 
 /// How a text is made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Text {
+pub enum Form {
     /// `# Section` lines, each before lines of `name:value`: an object of objects. Numbers are numbers, `a=1,b=2` is an object,
     /// and the values of a name that repeats are an array.
     Sections,
@@ -17,15 +17,15 @@ pub enum Text {
 }
 
 /// Appends what a text says as a JSON object.
-pub(super) fn write(text: &str, of: Text, out: &mut Vec<u8>) {
+pub(super) fn write(text: &str, of: Form, out: &mut Vec<u8>) {
     match of {
-        Text::Sections => sections(text, out),
-        Text::Properties => properties(text.lines(), out),
-        Text::Words => {
+        Form::Sections => sections(text, out),
+        Form::Properties => properties(text.lines(), out),
+        Form::Words => {
             let words = text.trim_end().split(' ').filter(|word| !word.is_empty());
             object(words.map(|word| word.split_once('=').unwrap_or((word, ""))), out, |value, out| write_string(out, value));
         }
-        Text::Node => node(text, out),
+        Form::Node => node(text, out),
     }
 }
 
@@ -144,7 +144,7 @@ fn object<'a, T>(members: impl Iterator<Item = (&'a str, T)>, out: &mut Vec<u8>,
 mod tests {
     use super::*;
 
-    fn read(text: &str, of: Text) -> String {
+    fn read(text: &str, of: Form) -> String {
         let mut out = Vec::new();
         write(text, of, &mut out);
         let text = String::from_utf8(out).unwrap();
@@ -160,14 +160,14 @@ mod tests {
             r#"{"server":{"redis_version":"7.0.15","redis_git_sha1":"00000000","build":"12e45","hz":10,"load":0.5,"executable":"/a=b"},"#
                 .to_owned()
                 + r#""keyspace":{"db0":{"keys":1,"expires":0}},"modules":{"module":[{"name":"a","usedby":"[b,c]"},{"name":"d","usedby":"[]"}]}}"#;
-        assert_eq!(read(info, Text::Sections), expected);
-        assert_eq!(read("", Text::Sections), "{}");
-        assert_eq!(read("cluster_state:ok\r\ncluster_size:3\r\n", Text::Properties), r#"{"cluster_state":"ok","cluster_size":3}"#);
+        assert_eq!(read(info, Form::Sections), expected);
+        assert_eq!(read("", Form::Sections), "{}");
+        assert_eq!(read("cluster_state:ok\r\ncluster_size:3\r\n", Form::Properties), r#"{"cluster_state":"ok","cluster_size":3}"#);
     }
 
     #[test]
     fn words_are_strings() {
-        assert_eq!(read("id=3 name= user=1 flags=N\n", Text::Words), r#"{"id":"3","name":"","user":"1","flags":"N"}"#);
+        assert_eq!(read("id=3 name= user=1 flags=N\n", Form::Words), r#"{"id":"3","name":"","user":"1","flags":"N"}"#);
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
             )
         };
         let line = "a1 127.0.0.1:1@2 myself,master - 0 5 1 connected 0-5 7";
-        assert_eq!(read(line, Text::Node), expected(r#"["myself","master"]"#, "null", r#"["0-5","7"]"#));
-        assert_eq!(read("a1 127.0.0.1:1@2 slave b2 0 5 1 connected", Text::Node), expected(r#"["slave"]"#, r#""b2""#, "[]"));
+        assert_eq!(read(line, Form::Node), expected(r#"["myself","master"]"#, "null", r#"["0-5","7"]"#));
+        assert_eq!(read("a1 127.0.0.1:1@2 slave b2 0 5 1 connected", Form::Node), expected(r#"["slave"]"#, r#""b2""#, "[]"));
     }
 }

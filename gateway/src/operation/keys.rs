@@ -85,6 +85,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Route::shared(Delete, "/lists/{key}", Projection::Item, Choice::Else),
             Route::shared(Delete, "/sets/{key}", Projection::Item, Choice::Else),
             Route::shared(Delete, "/sorted-sets/{key}", Projection::Item, Choice::Else),
+            Route::shared(Delete, "/streams/{key}", Projection::Item, Choice::Else),
         ],
         errors: &[],
         example: Example { given: &["MSET a 1 b 2"], arguments: r#"{"keys":["a","b","missing"]}"#, answer: r#"{"result":2}"#, exact: true },

@@ -22,6 +22,7 @@ mod schema;
 mod sets;
 pub mod shape;
 mod sorted_sets;
+mod streams;
 mod strings;
 pub mod text;
 mod write;
@@ -286,6 +287,7 @@ const GROUPS: &[&[Operation]] = &[
     geo::OPERATIONS,
     hyperloglog::OPERATIONS,
     bitmaps::OPERATIONS,
+    streams::OPERATIONS,
 ];
 
 const COUNT: usize = {
@@ -340,9 +342,9 @@ mod tests {
     const RESERVED: &[&str] =
         &["ws", "pipeline", "transaction", "raw", "session", "cancel", "authenticate", "observe", "consume", "whoami"];
 
-    /// Words of paths that begin resources. `keys` is an operation as well, which is called by POST alone; the resource has no POST.
+    /// Words of paths that begin resources. `keys` and `info` are operations as well, which are called by POST alone; the resources have no POST.
     const RESOURCES: &[&str] =
-        &["strings", "hashes", "lists", "sets", "sorted-sets", "streams", "channels", "scripts", "functions", "info", "cluster"];
+        &["strings", "hashes", "lists", "sets", "sorted-sets", "streams", "channels", "scripts", "functions", "cluster"];
 
     #[test]
     fn names_are_the_words_of_the_command() {

@@ -12,6 +12,7 @@ mod keys;
 mod lists;
 pub mod openapi;
 pub mod param;
+mod pubsub;
 mod read;
 pub mod render;
 pub mod resolve;
@@ -288,6 +289,7 @@ const GROUPS: &[&[Operation]] = &[
     hyperloglog::OPERATIONS,
     bitmaps::OPERATIONS,
     streams::OPERATIONS,
+    pubsub::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -20,6 +20,7 @@ pub mod route;
 #[cfg(test)]
 mod samples;
 mod schema;
+mod scripting;
 mod sets;
 pub mod shape;
 mod sorted_sets;
@@ -290,6 +291,7 @@ const GROUPS: &[&[Operation]] = &[
     bitmaps::OPERATIONS,
     streams::OPERATIONS,
     pubsub::OPERATIONS,
+    scripting::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -27,6 +27,7 @@ mod sorted_sets;
 mod streams;
 mod strings;
 pub mod text;
+mod transactions;
 mod write;
 
 use std::collections::HashMap;
@@ -292,6 +293,7 @@ const GROUPS: &[&[Operation]] = &[
     streams::OPERATIONS,
     pubsub::OPERATIONS,
     scripting::OPERATIONS,
+    transactions::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -8,6 +8,7 @@ pub mod encode;
 mod geo;
 mod hashes;
 mod hyperloglog;
+mod json;
 mod keys;
 mod lists;
 pub mod openapi;
@@ -294,6 +295,7 @@ const GROUPS: &[&[Operation]] = &[
     pubsub::OPERATIONS,
     scripting::OPERATIONS,
     transactions::OPERATIONS,
+    json::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -4,6 +4,7 @@
 mod access;
 pub mod arguments;
 mod bitmaps;
+mod connection;
 pub mod encode;
 mod geo;
 mod hashes;
@@ -296,6 +297,7 @@ const GROUPS: &[&[Operation]] = &[
     scripting::OPERATIONS,
     transactions::OPERATIONS,
     json::OPERATIONS,
+    connection::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -23,6 +23,7 @@ pub mod route;
 mod samples;
 mod schema;
 mod scripting;
+mod server;
 mod sets;
 pub mod shape;
 mod sorted_sets;
@@ -298,6 +299,7 @@ const GROUPS: &[&[Operation]] = &[
     transactions::OPERATIONS,
     json::OPERATIONS,
     connection::OPERATIONS,
+    server::OPERATIONS,
 ];
 
 const COUNT: usize = {

@@ -4,6 +4,7 @@
 mod access;
 pub mod arguments;
 mod bitmaps;
+mod cluster;
 mod connection;
 pub mod encode;
 mod geo;
@@ -300,6 +301,7 @@ const GROUPS: &[&[Operation]] = &[
     json::OPERATIONS,
     connection::OPERATIONS,
     server::OPERATIONS,
+    cluster::OPERATIONS,
 ];
 
 const COUNT: usize = {

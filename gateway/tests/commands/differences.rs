@@ -1,8 +1,27 @@
 //! Where the table differs from the server's documentation on purpose: a list for each kind of difference, a reason for each
 //! entry. The tests fail for an entry that is no longer needed.
 
-/// A command of a covered group that is no operation.
-pub static ABSENT: &[(&str, &str)] = &[("pfdebug", "It is for those who work on the server itself"), ("pfselftest", "As pfdebug")];
+use dbx_gateway::operation::Class;
+
+/// Commands that are no operations. `*` stands for all of a module.
+pub static ABSENT: &[(&str, &str)] = &[
+    ("debug", "It is for those who work on the server itself, and has no documented arguments"),
+    ("pfdebug", "As debug"),
+    ("pfselftest", "As debug"),
+    ("psync", "It is how replicas follow their primary"),
+    ("replconf", "As psync"),
+    ("sync", "As psync"),
+    ("restore-asking", "It is how a slot moves from node to node"),
+    ("cluster|syncslots", "As restore-asking"),
+    ("bf.*", "Bloom filters are a module that is not in the table; `raw` calls it"),
+    ("cf.*", "As bf"),
+    ("cms.*", "As bf"),
+    ("tdigest.*", "As bf"),
+    ("topk.*", "As bf"),
+    ("ft.*", "Search is a module that is not in the table; `raw` calls it"),
+    ("ts.*", "Time series are a module that is not in the table; `raw` calls it"),
+    ("timeseries.*", "It is how nodes of that module talk to each other"),
+];
 
 /// An argument whose name is not the one that the rules make of the server's.
 #[derive(Debug)]
@@ -18,6 +37,10 @@ pub static RENAMES: &[Rename] = &[
     Rename { operation: "hmset", derived: "field_values", ours: "fields", reason: "The pairs go by what they are to the hash" },
     Rename { operation: "hset", derived: "field_values", ours: "fields", reason: "As in hmset" },
     Rename { operation: "geoadd", derived: "longitude_latitude_members", ours: "members", reason: "As in zadd" },
+    Rename { operation: "acl_cat", derived: "categoryname", ours: "category", reason: "As later servers have it" },
+    Rename { operation: "client_tracking", derived: "prefixs", ours: "prefixes", reason: "It is their plural" },
+    Rename { operation: "cluster_addslotsrange", derived: "start_slot_end_slots", ours: "ranges", reason: "As later servers have it" },
+    Rename { operation: "cluster_delslotsrange", derived: "start_slot_end_slots", ours: "ranges", reason: "As later servers have it" },
     Rename { operation: "mset", derived: "key_values", ours: "values", reason: "The pairs go by what is stored" },
     Rename { operation: "msetnx", derived: "key_values", ours: "values", reason: "As in mset" },
 ];
@@ -33,6 +56,99 @@ pub struct Part {
 }
 
 pub static PARTS: &[Part] = &[
+    Part {
+        operations: &["client_kill"],
+        theirs: "(ip:port:bytes | (id=ID:integer? | type=TYPE:<NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>? | user=USER:bytes? | addr=ADDR:bytes? | \
+                 laddr=LADDR:bytes? | skipme=SKIPME:bytes?))",
+        ours: "filters:[{(id=ID:integer | type=TYPE:<NORMAL|MASTER|REPLICA|PUBSUB> | user=USER:bytes | addr=ADDR:bytes | \
+               laddr=LADDR:bytes | skipme=SKIPME:<YES|NO>)}]",
+        reason: "A choice that repeats is a list of objects; the older form is `addr`, and SLAVE is REPLICA",
+    },
+    Part {
+        operations: &["client_list"],
+        theirs: "id=ID:{client_ids:[integer]}?",
+        ours: "ids=ID:[integer]?",
+        reason: "A block of a list is that list",
+    },
+    Part {
+        operations: &["hello"],
+        theirs: "arguments:{protover:integer auth=AUTH:{username:bytes password:bytes}? setname=SETNAME:bytes?}?",
+        ours: "protover:integer? auth=AUTH:{username:bytes password:bytes}? setname=SETNAME:bytes?",
+        reason: "A block without a token is its arguments",
+    },
+    Part {
+        operations: &["command_list"],
+        theirs: "(module=MODULE:bytes | aclcat=ACLCAT:bytes | pattern=PATTERN:bytes)?",
+        ours: "filterby=FILTERBY:{(module=MODULE:bytes | aclcat=ACLCAT:bytes | pattern=PATTERN:bytes)}?",
+        reason: "The token FILTERBY is of the choice",
+    },
+    Part {
+        operations: &["module_loadex"],
+        theirs: "configs=CONFIG…:[bytes bytes]? args=ARGS:[{arg:bytes}]?",
+        ours: "configs:[{name=CONFIG:bytes value:bytes}]? args=ARGS:[bytes]?",
+        reason: "Pairs that have a token each are objects; a block of one is that one",
+    },
+    Part {
+        operations: &["replicaof", "slaveof"],
+        theirs: "(host_port:{host:bytes port:integer} | no=NO:{one=ONE:flag})",
+        ours: "host:bytes port:bytes",
+        reason: "NO ONE stands in place of a host and a port",
+    },
+    Part {
+        operations: &["xadd", "xtrim"],
+        theirs: "trim:{strategy:<MAXLEN|MINID> (===:flag | ~=~:flag)? threshold:bytes limit=LIMIT:integer?}",
+        ours: "trim:{(maxlen=MAXLEN:integer | minid=MINID:bytes) limit=LIMIT:integer?}",
+        reason: "A strategy and its threshold are one argument, and `~` is the flag `approximate`",
+    },
+    Part {
+        operations: &["xadd"],
+        theirs: "(*=*:flag | id:bytes) field_values:[bytes bytes]",
+        ours: "id:bytes fields:[bytes bytes]",
+        reason: "`*` is an id like another; the pairs go by what they are to the entry",
+    },
+    Part {
+        operations: &["xgroup_create", "xgroup_setid"],
+        theirs: "groupname:bytes (id:bytes | $=$:flag)",
+        ours: "group:bytes id:bytes",
+        reason: "`$` is an id like another; a group is `group` in the other commands and in later servers",
+    },
+    Part {
+        operations: &["xgroup_createconsumer", "xgroup_delconsumer"],
+        theirs: "groupname:bytes consumername:bytes",
+        ours: "group:bytes consumer:bytes",
+        reason: "As in xgroup_create",
+    },
+    Part {
+        operations: &["xgroup_destroy", "xinfo_consumers"],
+        theirs: "groupname:bytes",
+        ours: "group:bytes",
+        reason: "As in xgroup_create",
+    },
+    Part {
+        operations: &["xautoclaim", "xclaim"],
+        theirs: "min_idle_time:bytes",
+        ours: "min_idle_time:integer",
+        reason: "They are milliseconds",
+    },
+    Part {
+        operations: &["xread", "xreadgroup"],
+        theirs: "streams=STREAMS:{keys:[key] ids:[bytes]}",
+        ours: "streams=STREAMS:[key bytes]",
+        reason: "Each stream has its id",
+    },
+    Part {
+        operations: &["psubscribe"],
+        theirs: "patterns:[{pattern:bytes}]",
+        ours: "patterns:[bytes]",
+        reason: "A block of one is that one",
+    },
+    Part { operations: &["config_get"], theirs: "parameters:[{parameter:bytes}]", ours: "parameters:[bytes]", reason: "As psubscribe" },
+    Part {
+        operations: &["config_set"],
+        theirs: "parameter_values:[bytes bytes]",
+        ours: "parameters:[bytes bytes]",
+        reason: "As in config_get",
+    },
     Part {
         operations: &["hrandfield"],
         theirs: "options:{count:integer withvalues=WITHVALUES:flag?}?",
@@ -117,12 +233,16 @@ pub static PARTS: &[Part] = &[
 
 /// Operations that see or change more of a key than the server says.
 pub static ROLES: &[(&str, &str)] = &[
+    ("xautoclaim", "It answers with entries"),
+    ("xclaim", "It answers with entries"),
+    ("xreadgroup", "What a group was given is written down"),
     ("zadd", "With INCR it answers with the score"),
     ("bitfield", "The server looks for what changes; to read alone there is bitfield_ro"),
 ];
 
 /// Arguments that the server does not take together, by words of its refusal.
 pub static CLASHES: &[(&str, &str, &str)] = &[
+    ("client_list", "syntax", "Only Valkey takes TYPE beside ID"),
     ("zrange", "syntax", "LIMIT needs BYSCORE or BYLEX"),
     ("zrangestore", "syntax", "As zrange"),
     ("georadius", "not compatible", "What is stored is not answered with"),
@@ -140,6 +260,13 @@ pub struct Structure {
 }
 
 pub static STRUCTURES: &[Structure] = &[
+    Structure {
+        operation: "command_getkeys",
+        theirs: "",
+        ours: "command:bytes args:[bytes]",
+        reason: "The server documents none, and takes a call",
+    },
+    Structure { operation: "command_getkeysandflags", theirs: "", ours: "command:bytes args:[bytes]", reason: "As command_getkeys" },
     Structure {
         operation: "bitfield",
         theirs: "key:key (get=GET:{encoding:bytes offset:integer} | write:{overflow=OVERFLOW:<WRAP|SAT|FAIL>? \
@@ -179,13 +306,37 @@ pub static DEFAULTS: &[(&str, &str, &str)] = &[
     ("lrange", "start", "The whole list has no range"),
     ("lrange", "stop", "As its start"),
     ("lrem", "count", "All that are equal, as with 0"),
+    ("clusterscan", "cursor", "As in scan"),
+    ("xadd", "id", "The server makes one"),
+    ("xrange", "start", "The whole stream has no range"),
+    ("xrange", "end", "As its start"),
+    ("xrevrange", "start", "As in xrange"),
+    ("xrevrange", "end", "As in xrange"),
     ("zrange", "start", "The whole sorted set has no range"),
     ("zrange", "stop", "As its start"),
 ];
 
-/// Dangerous to the server, and yet no matter of administration: they work on keys that a grant can name.
-pub static CLASSES: &[(&str, &str)] =
-    &[("restore", "It writes one key"), ("sort", "It reads one key, and its patterns are checked on their own"), ("sort_ro", "As sort")];
+/// Operations that need another grant than the server's categories and flags suggest.
+pub static CLASSES: &[(&str, Class, &str)] = &[
+    ("restore", Class::Write, "It writes one key, which a grant can name"),
+    ("sort", Class::Write, "It is about keys that a grant can name; its patterns are checked on their own"),
+    ("sort_ro", Class::Read, "As sort"),
+    ("info", Class::Read, "Everybody who sees data asks how the server is"),
+    ("role", Class::Read, "As info"),
+    ("memory_doctor", Class::Read, "As info"),
+    ("memory_malloc_stats", Class::Read, "As info"),
+    ("memory_stats", Class::Read, "As info"),
+    ("memory_purge", Class::Admin, "The server stands still meanwhile"),
+    ("publish", Class::Publish, "It sends"),
+    ("spublish", Class::Publish, "It sends"),
+    ("script_exists", Class::Read, "It changes nothing"),
+    ("script_help", Class::Open, "It is a text"),
+    ("function_dump", Class::Read, "It changes nothing"),
+    ("function_help", Class::Open, "It is a text"),
+    ("function_list", Class::Read, "It changes nothing"),
+    ("function_stats", Class::Read, "It changes nothing"),
+    ("cluster_getkeysinslot", Class::Read, "It tells the names of keys"),
+];
 
 /// Operations that are split in another way than the server advises.
 pub static SPLITS: &[(&str, &str)] =

@@ -49,15 +49,17 @@ fn infos_of(commands: &[Reply], all: &mut BTreeMap<String, Vec<Reply>>) {
 
 fn docs_of(docs: &Reply, infos: &BTreeMap<String, Vec<Reply>>, all: &mut BTreeMap<String, Documented>) {
     for (name, doc) in map(docs) {
-        let doc = map(&doc);
+        let (name, doc) = (name.to_lowercase(), map(&doc));
         if let Some(inner) = doc.get("subcommands") {
             docs_of(inner, infos, all);
             continue;
         }
         let info = &infos[&name];
+        // Modules do not say everything.
+        let text = |field: &str| doc.get(field).map(|text| text.text().to_owned()).unwrap_or_default();
         let documented = Documented {
-            group: doc["group"].text().to_owned(),
-            since: doc["since"].text().to_owned(),
+            group: text("group"),
+            since: text("since"),
             arguments: doc.get("arguments").map(arguments).unwrap_or_default(),
             flags: texts(&info[2]).into_iter().collect(),
             categories: texts(&info[6]).into_iter().collect(),
@@ -170,6 +172,10 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
     let inner = |params: &[Param], between: &str| params.iter().filter_map(|param| ours(param, version)).collect::<Vec<_>>().join(between);
     let sent = |sent: bool| if sent { "#" } else { "" };
     let kind = match param.kind {
+        // Nothing may be left of a choice that is newer than the server, or one.
+        Kind::OneOf(params) if params.iter().filter(|param| there(param, version)).count() < 2 => {
+            return params.iter().find_map(|param| ours(param, version));
+        }
         Kind::OneOf(params) => return Some(format!("({}){optional}", inner(params, " | ").replace('?', ""))),
         Kind::Flag => "flag".to_owned(),
         Kind::Choice(words) => format!("<{}>", words.iter().map(|word| word.token).collect::<Vec<_>>().join("|")),

@@ -1,7 +1,9 @@
-//! A redis-server of its own for each test, on a socket in a folder of its own, and a plain connection to it.
+//! A server of its own for each test, on a socket in a folder of its own, and a plain connection to it.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,10 @@ use bytes::BytesMut;
 use dbx_gateway::operation::Since;
 use dbx_gateway::resp::{self, Item, Reader, Scanner};
 use tempfile::TempDir;
+
+/// Where `scripts/tools` puts the servers that Debian does not have.
+const VALKEY: &str = "valkey-9.1.2";
+const STACK: &str = "redis-stack-7.4.1";
 
 /// A reply as a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +45,7 @@ impl Reply {
 pub struct Server {
     child: Child,
     stream: UnixStream,
+    kind: Kind,
     _folder: TempDir,
 }
 
@@ -49,18 +56,60 @@ impl Drop for Server {
     }
 }
 
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Redis,
+    /// A node that has no slots.
+    Cluster,
+    Valkey,
+    ValkeyCluster,
+    /// Redis with modules.
+    Stack,
+}
+
+/// A folder that `scripts/tools` has filled.
+fn tool(name: &str) -> PathBuf {
+    let cache = std::env::var_os("DBX_CACHE").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/dbx"));
+    let folder = cache.join("tools").join(name);
+    assert!(folder.is_dir(), "{} is missing: `scripts/tools valkey stack` fetches it, and `make test` does that", folder.display());
+    folder
+}
+
 impl Server {
     pub fn start() -> Self {
+        Self::of(Kind::Redis)
+    }
+
+    pub fn of(kind: Kind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(&socket)
-            .arg("--dir")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server has to be on the PATH: `make test` installs it");
+        let mut command = match kind {
+            Kind::Redis | Kind::Cluster => Command::new("redis-server"),
+            Kind::Valkey | Kind::ValkeyCluster => Command::new(tool(VALKEY).join("valkey-server")),
+            Kind::Stack => {
+                let stack = tool(STACK);
+                let mut command = Command::new(stack.join("redis-server"));
+                command.env("LD_LIBRARY_PATH", &stack);
+                for module in ["rejson.so", "redisearch.so", "redisbloom.so", "redistimeseries.so"] {
+                    command.arg("--loadmodule").arg(stack.join(module));
+                }
+                command
+            }
+        };
+        command.args(["--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket).arg("--dir").arg(folder.path());
+        match kind {
+            // A node of a cluster listens on a port, and on another for nodes.
+            Kind::Cluster | Kind::ValkeyCluster => {
+                let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port().to_string();
+                command.args(["--bind", "127.0.0.1", "--port", &free(), "--cluster-port", &free(), "--cluster-enabled", "yes"]);
+                // It answers for the slots it has, whoever has the others.
+                command.args(["--cluster-require-full-coverage", "no"]);
+            }
+            Kind::Redis | Kind::Valkey | Kind::Stack => drop(command.args(["--port", "0"])),
+        }
+        let child = command.stdout(Stdio::null()).spawn().expect("redis-server has to be on the PATH: `make test` installs it");
         let started = Instant::now();
         let stream = loop {
             match UnixStream::connect(&socket) {
@@ -70,13 +119,34 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         };
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { child, stream, _folder: folder }
+        Self { child, stream, kind, _folder: folder }
     }
 
     /// Removes all data and what an example may have configured.
     pub fn clear(&mut self) {
-        self.command(&["FLUSHALL"]);
-        self.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+        // A file that is being written would be in the way of the next.
+        while !self
+            .command(&["INFO", "persistence"])
+            .text()
+            .lines()
+            .filter(|line| line.contains("_in_progress:"))
+            .all(|line| line.ends_with(":0"))
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for line in [
+            "REPLICAOF NO ONE",
+            "FLUSHALL",
+            "FUNCTION FLUSH",
+            "SCRIPT FLUSH",
+            "CONFIG SET maxmemory-policy noeviction",
+            "ACL DELUSER alice",
+        ] {
+            self.command(&line.split(' ').collect::<Vec<_>>());
+        }
+        if matches!(self.kind, Kind::Cluster | Kind::ValkeyCluster) {
+            self.command(&["CLUSTER", "RESET", "HARD"]);
+        }
     }
 
     pub fn version(&mut self) -> Version {

@@ -12,5 +12,7 @@ mod faults;
 mod limits;
 mod metrics;
 mod paths;
+#[path = "../commands/refused.rs"]
+mod refused;
 mod resources;
 mod support;

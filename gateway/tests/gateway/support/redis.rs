@@ -75,8 +75,21 @@ impl Redis {
 
     /// Removes all data, and what an example may have configured.
     pub fn clear(&self) {
-        self.run(&[b"CONFIG", b"SET", b"maxmemory-policy", b"noeviction"]);
-        self.run(&[b"FLUSHALL"]);
+        // A file that is being written would be in the way of the next.
+        until("the end of writing", SOON, || {
+            let persistence = self.line("INFO persistence");
+            persistence.lines().filter(|line| line.contains("_in_progress:")).all(|line| line.ends_with(":0")).then_some(())
+        });
+        for line in [
+            "REPLICAOF NO ONE",
+            "FLUSHALL",
+            "FUNCTION FLUSH",
+            "SCRIPT FLUSH",
+            "CONFIG SET maxmemory-policy noeviction",
+            "ACL DELUSER alice",
+        ] {
+            self.line(line);
+        }
     }
 
     /// Sends a command of words without spaces.

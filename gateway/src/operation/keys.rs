@@ -1,6 +1,6 @@
 //! What works on keys of every type.
 
-use super::access::Category::{Connection, Dangerous, Fast, Keyspace, List, Read, Set, Slow, Sortedset, Write};
+use super::access::Category::{Blocking, Connection, Dangerous, Fast, Keyspace, List, Read, Set, Slow, Sortedset, Write};
 use super::param::Kind::{self, Base64, Bytes, Integer, Key, Text};
 use super::param::{Count, Effect, Param, Role, Token};
 use super::route::Method::{Delete, Get, Patch};
@@ -759,7 +759,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         reply: Shape::Record(&[Field::new("numlocal", Shape::Integer), Field::new("numreplicas", Shape::Integer)]),
         mode: Mode::Session("WAITAOF is about the writes of its own connection, and waits"),
-        access: Access::open(&[Slow, Connection]),
+        access: Access::open(&[Slow, Blocking, Connection]),
         idempotent: true,
         split: Split::Never,
         routes: &[],

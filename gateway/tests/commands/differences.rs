@@ -38,10 +38,12 @@ pub static RENAMES: &[Rename] = &[
     Rename { operation: "hset", derived: "field_values", ours: "fields", reason: "As in hmset" },
     Rename { operation: "geoadd", derived: "longitude_latitude_members", ours: "members", reason: "As in zadd" },
     Rename { operation: "acl_cat", derived: "categoryname", ours: "category", reason: "As later servers have it" },
+    Rename { operation: "client_capa", derived: "capabilitys", ours: "capabilities", reason: "It is their plural" },
     Rename { operation: "client_tracking", derived: "prefixs", ours: "prefixes", reason: "It is their plural" },
     Rename { operation: "cluster_addslotsrange", derived: "start_slot_end_slots", ours: "ranges", reason: "As later servers have it" },
     Rename { operation: "cluster_delslotsrange", derived: "start_slot_end_slots", ours: "ranges", reason: "As later servers have it" },
     Rename { operation: "mset", derived: "key_values", ours: "values", reason: "The pairs go by what is stored" },
+    Rename { operation: "msetex", derived: "datas", ours: "values", reason: "As in mset" },
     Rename { operation: "msetnx", derived: "key_values", ours: "values", reason: "As in mset" },
 ];
 
@@ -56,6 +58,12 @@ pub struct Part {
 }
 
 pub static PARTS: &[Part] = &[
+    Part {
+        operations: &["cluster_migrateslots"],
+        theirs: "slotsranges=SLOTSRANGE:[{ranges:[integer integer] node=NODE:flag node_id:bytes}]",
+        ours: "migrations:[{ranges=SLOTSRANGE:[integer integer] node=NODE:bytes}]",
+        reason: "A word and what it announces are one argument; a migration has ranges and a node",
+    },
     Part {
         operations: &["client_kill"],
         theirs: "(ip:port:bytes | (id=ID:integer? | type=TYPE:<NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>? | user=USER:bytes? | addr=ADDR:bytes? | \
@@ -330,6 +338,7 @@ pub static CLASSES: &[(&str, Class, &str)] = &[
     ("publish", Class::Publish, "It sends"),
     ("spublish", Class::Publish, "It sends"),
     ("script_exists", Class::Read, "It changes nothing"),
+    ("script_show", Class::Read, "It changes nothing"),
     ("script_help", Class::Open, "It is a text"),
     ("function_dump", Class::Read, "It changes nothing"),
     ("function_help", Class::Open, "It is a text"),
@@ -339,5 +348,9 @@ pub static CLASSES: &[(&str, Class, &str)] = &[
 ];
 
 /// Operations that are split in another way than the server advises.
-pub static SPLITS: &[(&str, &str)] =
-    &[("msetnx", "It is all or nothing, which its parts would not be"), ("wait", "It is about one connection, not about nodes")];
+pub static SPLITS: &[(&str, &str)] = &[
+    ("msetnx", "It is all or nothing, which its parts would not be"),
+    ("msetex", "As msetnx"),
+    ("wait", "It is about one connection, not about nodes"),
+    ("waitaof", "As wait"),
+];

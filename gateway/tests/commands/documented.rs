@@ -127,7 +127,7 @@ impl Argument {
             (None, "block", Some(first)) if first.kind == "pure-token" => (first.token.clone(), &self.inner[1..]),
             (token, ..) => (token.clone(), &self.inner[..]),
         };
-        let mut name = token.as_ref().map_or_else(|| self.name.clone(), |token| token.to_lowercase());
+        let mut name = token.as_ref().map_or_else(|| self.name.clone(), |token| token.to_lowercase().replace('-', "_"));
         if many && !name.ends_with('s') {
             name.push('s');
         }
@@ -176,7 +176,11 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
         Kind::OneOf(params) if params.iter().filter(|param| there(param, version)).count() < 2 => {
             return params.iter().find_map(|param| ours(param, version));
         }
-        Kind::OneOf(params) => return Some(format!("({}){optional}", inner(params, " | ").replace('?', ""))),
+        Kind::OneOf(params) => {
+            let choices: Vec<_> = params.iter().filter_map(|param| ours(param, version)).collect();
+            let choices: Vec<_> = choices.iter().map(|choice| choice.trim_end_matches('?')).collect();
+            return Some(format!("({}){optional}", choices.join(" | ")));
+        }
         Kind::Flag => "flag".to_owned(),
         Kind::Choice(words) => format!("<{}>", words.iter().map(|word| word.token).collect::<Vec<_>>().join("|")),
         Kind::List(of, count) => format!("{}[{}]", sent(count == Count::Sent), scalar(of)),

@@ -9,6 +9,8 @@ use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
 use crate::error::Code;
 
 const WHY: &str = "It changes its own connection, which all calls share";
+const ON_OFF: Kind = Choice(&[Word { name: "on", token: "ON" }, Word { name: "off", token: "OFF" }]);
+const YES_NO: Kind = Choice(&[Word { name: "yes", token: "YES" }, Word { name: "no", token: "NO" }]);
 const TYPE: Param = Param::option("type", "TYPE", Choice(TYPES), "Only of this type");
 const TYPES: &[Word] = &[
     Word { name: "normal", token: "NORMAL" },
@@ -44,11 +46,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Connection,
         summary: "Whether the next call is tracked",
         since: Since::both("6.0.0"),
-        params: &[Param::required(
-            "mode",
-            Choice(&[Word { name: "yes", token: "YES" }, Word { name: "no", token: "NO" }]),
-            "Whether it is",
-        )],
+        params: &[Param::required("mode", YES_NO, "Whether it is")],
         reply: Shape::Word,
         mode: Mode::Session(WHY),
         access: Access::open(&[Slow, Connection]),
@@ -149,11 +147,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Connection,
         summary: "Marks the connection as one that imports data",
         since: Since { redis: None, valkey: Some("8.1.0") },
-        params: &[Param::required(
-            "enabled",
-            Choice(&[Word { name: "on", token: "ON" }, Word { name: "off", token: "OFF" }]),
-            "Whether it is",
-        )],
+        params: &[Param::required("enabled", ON_OFF, "Whether it is")],
         reply: Shape::Word,
         mode: Mode::Session(WHY),
         access: Access::open(&[Slow, Connection]),
@@ -201,12 +195,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
                         Param::option("user", "USER", Bytes, "Of this user"),
                         Param::option("addr", "ADDR", Text, "From this address"),
                         Param::option("laddr", "LADDR", Text, "To this address").since(Some("6.2.0"), Some("7.2.4")),
-                        Param::option(
-                            "skipme",
-                            "SKIPME",
-                            Choice(&[Word { name: "yes", token: "YES" }, Word { name: "no", token: "NO" }]),
-                            "Whether to spare the connection that asks; `yes` if absent",
-                        ),
+                        Param::option("skipme", "SKIPME", YES_NO, "Whether to spare the connection that asks; `yes` if absent"),
                         Param::option("maxage", "MAXAGE", Integer, "Connected for at least as many seconds")
                             .since(Some("7.4.0"), Some("8.1.0")),
                         Param::option("name", "NAME", Bytes, "With this name").since(None, Some("9.0.0")),
@@ -263,13 +252,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::option("user", "USER", Bytes, "Only of this user").since(None, Some("8.1.0")),
             Param::option("addr", "ADDR", Text, "Only from this address").since(None, Some("8.1.0")),
             Param::option("laddr", "LADDR", Text, "Only to this address").since(None, Some("8.1.0")),
-            Param::option(
-                "skipme",
-                "SKIPME",
-                Choice(&[Word { name: "yes", token: "YES" }, Word { name: "no", token: "NO" }]),
-                "Whether to leave out the connection that asks",
-            )
-            .since(None, Some("8.1.0")),
+            Param::option("skipme", "SKIPME", YES_NO, "Whether to leave out the connection that asks").since(None, Some("8.1.0")),
             Param::option("maxage", "MAXAGE", Integer, "Connected for at least as many seconds").since(None, Some("8.1.0")),
             Param::option("name", "NAME", Bytes, "With this name").since(None, Some("9.0.0")),
             Param::option("idle", "IDLE", Integer, "Idle for at least as many seconds").since(None, Some("9.0.0")),
@@ -312,11 +295,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Connection,
         summary: "Whether the connection may be closed to save memory",
         since: Since::both("7.0.0"),
-        params: &[Param::required(
-            "enabled",
-            Choice(&[Word { name: "on", token: "ON" }, Word { name: "off", token: "OFF" }]),
-            "`on` if it may not",
-        )],
+        params: &[Param::required("enabled", ON_OFF, "`on` if it may not")],
         reply: Shape::Word,
         mode: Mode::Session(WHY),
         access: Access::admin(&[Admin, Slow, Dangerous, Connection]),
@@ -332,11 +311,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Connection,
         summary: "Whether calls leave alone when keys were last used",
         since: Since::both("7.2.0"),
-        params: &[Param::required(
-            "enabled",
-            Choice(&[Word { name: "on", token: "ON" }, Word { name: "off", token: "OFF" }]),
-            "`on` if they do",
-        )],
+        params: &[Param::required("enabled", ON_OFF, "`on` if they do")],
         reply: Shape::Word,
         mode: Mode::Session(WHY),
         access: Access::open(&[Slow, Connection]),
@@ -433,7 +408,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Whether the connection is told when keys it has read change",
         since: Since::both("6.0.0"),
         params: &[
-            Param::required("status", Choice(&[Word { name: "on", token: "ON" }, Word { name: "off", token: "OFF" }]), "Whether it is"),
+            Param::required("status", ON_OFF, "Whether it is"),
             Param::option("redirect", "REDIRECT", Integer, "The id of the connection to tell instead"),
             Param::optional("prefixes", Kind::List(&Bytes, Count::Omitted), "Only keys that begin so").token(Token::Each("PREFIX")),
             Param::flag("bcast", "BCAST", "Whether or not it has read them"),

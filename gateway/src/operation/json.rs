@@ -11,6 +11,8 @@ const SINCE: Since = Since { redis: Some("8.0.0"), valkey: Some("8.1.0") };
 const REDIS: Since = Since { redis: Some("8.0.0"), valkey: None };
 const PATH: Param = Param::optional("path", Bytes, "Where in the document, such as `$.a`; all of it if absent");
 const PLACE: Param = Param::required("path", Bytes, "Where in the document, such as `$.a`");
+const DOCUMENT: &str = r#"JSON.SET d $ {"a":1,"l":[1,2],"s":"x","t":true}"#;
+/// With the options for spaces the result is a text: they may be no JSON.
 const FORMATTED: &[Effect] = &[Effect::Shape(Shape::Nullable(&Shape::Bytes))];
 
 /// The operations of the group, in the order of their names.
@@ -30,7 +32,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.l","values":[3,{"b":null}]}"#,
             answer: r#"{"result":[4]}"#,
             exact: true,
@@ -57,7 +59,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.l","value":2}"#,
             answer: r#"{"result":[1]}"#,
             exact: true,
@@ -83,7 +85,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.l","index":0,"values":[0]}"#,
             answer: r#"{"result":[3]}"#,
             exact: true,
@@ -103,12 +105,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":[2]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[2]}"#, exact: true },
     },
     Operation {
         name: "json_arrpop",
@@ -128,12 +125,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":[2]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[2]}"#, exact: true },
     },
     Operation {
         name: "json_arrtrim",
@@ -155,7 +147,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.l","start":0,"stop":0}"#,
             answer: r#"{"result":[1]}"#,
             exact: true,
@@ -175,12 +167,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":1}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
     },
     Operation {
         name: "json_debug",
@@ -196,12 +183,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.a"}"#,
-            answer: r#"{"result":[8]}"#,
-            exact: false,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.a"}"#, answer: r#"{"result":[8]}"#, exact: false },
     },
     Operation {
         name: "json_del",
@@ -217,12 +199,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":1}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
     },
     Operation {
         name: "json_forget",
@@ -238,12 +215,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":1}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
     },
     Operation {
         name: "json_get",
@@ -269,12 +241,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","paths":["$.l"]}"#,
-            answer: r#"{"result":[[1,2]]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","paths":["$.l"]}"#, answer: r#"{"result":[[1,2]]}"#, exact: true },
     },
     Operation {
         name: "json_merge",
@@ -291,7 +258,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$","value":{"b":2,"a":null}}"#,
             answer: r#"{"result":"OK"}"#,
             exact: true,
@@ -312,7 +279,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"keys":["d","missing"],"path":"$.a"}"#,
             answer: r#"{"result":[[1],null]}"#,
             exact: true,
@@ -361,7 +328,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.a","value":2}"#,
             answer: r#"{"result":[3]}"#,
             exact: true,
@@ -382,7 +349,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.a","value":2}"#,
             answer: r#"{"result":[2]}"#,
             exact: true,
@@ -403,7 +370,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.a","value":2}"#,
             answer: r#"{"result":[1]}"#,
             exact: true,
@@ -424,7 +391,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$"}"#,
             answer: r#"{"result":[["a","l","s","t"]]}"#,
             exact: true,
@@ -444,12 +411,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$"}"#,
-            answer: r#"{"result":[4]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$"}"#, answer: r#"{"result":[4]}"#, exact: true },
     },
     Operation {
         name: "json_resp",
@@ -465,12 +427,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.l"}"#,
-            answer: r#"{"result":[["[",1,2]]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[["[",1,2]]}"#, exact: true },
     },
     Operation {
         name: "json_set",
@@ -519,7 +476,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
         example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
+            given: &[DOCUMENT],
             arguments: r#"{"key":"d","path":"$.s","value":"yz"}"#,
             answer: r#"{"result":[3]}"#,
             exact: true,
@@ -539,12 +496,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.s"}"#,
-            answer: r#"{"result":[1]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.s"}"#, answer: r#"{"result":[1]}"#, exact: true },
     },
     Operation {
         name: "json_toggle",
@@ -560,12 +512,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.t"}"#,
-            answer: r#"{"result":[0]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.t"}"#, answer: r#"{"result":[0]}"#, exact: true },
     },
     Operation {
         name: "json_type",
@@ -581,11 +528,6 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Never,
         routes: &[],
         errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
-        example: Example {
-            given: &["JSON.SET d $ {\"a\":1,\"l\":[1,2],\"s\":\"x\",\"t\":true}"],
-            arguments: r#"{"key":"d","path":"$.a"}"#,
-            answer: r#"{"result":["integer"]}"#,
-            exact: true,
-        },
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.a"}"#, answer: r#"{"result":["integer"]}"#, exact: true },
     },
 ];

@@ -1,35 +1,13 @@
-//! What the language of the table carries: calls are encoded and replies rendered as entries say, or, where none says it yet, as
-//! one would.
+//! What the language of the table carries: calls are encoded and replies rendered as entries say.
 
 use bytes::BytesMut;
 
 use super::arguments::Arguments;
 use super::encode::{Encoding, Plan, Rules};
-use super::param::{Count, Effect, Kind, Layout, Param, Role, Token};
 use super::render::Format;
-use super::shape::{ENTRY, Shape};
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, find};
+use super::{Mode, Operation, find};
 use crate::error::{Code, Error};
 use crate::resp::{Item, Reader};
-
-const fn sample(words: &'static [&'static str], params: &'static [Param], reply: Shape) -> Operation {
-    Operation {
-        name: "sample",
-        command: Command::new(words),
-        group: Group::Keys,
-        summary: "A sample",
-        since: Since::both("1.0.0"),
-        params,
-        reply,
-        mode: Mode::Call,
-        access: Access::read(&[]),
-        idempotent: true,
-        split: Split::Never,
-        routes: &[],
-        errors: &[],
-        example: Example { given: &[], arguments: "{}", answer: "{}", exact: false },
-    }
-}
 
 fn entry(name: &str) -> &'static Operation {
     find(name).unwrap().operation()
@@ -99,70 +77,27 @@ fn sorted_sets_take_blocks_and_answer_with_scores() {
 
 #[test]
 fn streams_trim_and_keep_repeated_fields() {
-    const XADD: Operation = sample(
-        &["XADD"],
-        &[
-            Param::key(Role::WRITE),
-            Param::flag("nomkstream", "NOMKSTREAM", "-"),
-            Param::optional(
-                "trim",
-                Kind::Object(&[
-                    Param::exactly_one_of(
-                        "strategy",
-                        &[
-                            Param::optional("maxlen", Kind::Integer, "-").token(Token::Modified {
-                                token: "MAXLEN",
-                                flag: "approximate",
-                                word: "~",
-                            }),
-                            Param::optional("minid", Kind::Text, "-").token(Token::Modified {
-                                token: "MINID",
-                                flag: "approximate",
-                                word: "~",
-                            }),
-                        ],
-                    ),
-                    Param::modifier("approximate", "-"),
-                    Param::option("limit", "LIMIT", Kind::Integer, "-").requires("approximate"),
-                ]),
-                "-",
-            ),
-            Param::required("id", Kind::Text, "-").default("*"),
-            Param::required("fields", Kind::Pairs(&Kind::Bytes, &Kind::Bytes, Layout::Interleaved), "-"),
-        ],
-        Shape::Word,
-    );
-    assert_eq!(line(&XADD, r#"{"key":"s","fields":{"f":"v"}}"#), "XADD s * f v");
+    assert_eq!(line(entry("xadd"), r#"{"key":"s","fields":{"f":"v"}}"#), "XADD s * f v");
     let trimmed = r#"{"key":"s","id":"5-*","fields":[["f",1],["f",2]],"trim":{"maxlen":100,"approximate":true,"limit":10}}"#;
-    assert_eq!(line(&XADD, trimmed), "XADD s MAXLEN ~ 100 LIMIT 10 5-* f 1 f 2");
+    assert_eq!(line(entry("xadd"), trimmed), "XADD s MAXLEN ~ 100 LIMIT 10 5-* f 1 f 2");
     let exact = r#"{"key":"s","fields":{"f":1},"trim":{"minid":"7","approximate":false}}"#;
-    assert_eq!(line(&XADD, exact), "XADD s MINID 7 * f 1");
-    assert_eq!(fault(&XADD, r#"{"key":"s","fields":{"f":1},"trim":{}}"#), (Code::MissingArgument, "trim.maxlen".into()));
+    assert_eq!(line(entry("xadd"), exact), "XADD s MINID 7 * f 1");
+    assert_eq!(fault(entry("xadd"), r#"{"key":"s","fields":{"f":1},"trim":{}}"#), (Code::MissingArgument, "trim.maxlen".into()));
     let both = r#"{"key":"s","fields":{"f":1},"trim":{"maxlen":1,"minid":"1"}}"#;
-    assert_eq!(fault(&XADD, both), (Code::InvalidArgument, "trim.minid".into()));
-    assert_eq!(fault(&XADD, r#"{"key":"s","fields":{}}"#), (Code::InvalidArgument, "fields".into()));
+    assert_eq!(fault(entry("xadd"), both), (Code::InvalidArgument, "trim.minid".into()));
+    assert_eq!(fault(entry("xadd"), r#"{"key":"s","fields":{}}"#), (Code::InvalidArgument, "fields".into()));
 
-    const XRANGE: Operation = sample(&["XRANGE"], &[Param::key(Role::READ)], Shape::List(&Shape::Record(ENTRY)));
     assert_eq!(
-        answer(&XRANGE, r#"{"key":"s"}"#, "*2 *2 1-0 *6 f 1 g 2 f 3 *2 2-0 _"),
+        answer(entry("xrange"), r#"{"key":"s"}"#, "*2 *2 1-0 *6 f 1 g 2 f 3 *2 2-0 _"),
         r#"[{"id":"1-0","fields":{"f":["1","3"],"g":"2"}},{"id":"2-0","fields":null}]"#
     );
 
-    const XREAD: Operation = sample(
-        &["XREAD"],
-        &[
-            Param::option("block", "BLOCK", Kind::Integer, "-").effects(&[Effect::Blocks("It waits for entries")]),
-            Param::required("streams", Kind::Pairs(&Kind::Key(Role::READ), &Kind::Text, Layout::Columns), "-")
-                .token(Token::Once("STREAMS")),
-        ],
-        Shape::Entries(&Shape::List(&Shape::Record(ENTRY))),
-    );
-    assert_eq!(line(&XREAD, r#"{"streams":{"a":"0","b":"$"}}"#), "XREAD STREAMS a b 0 $");
-    assert_eq!(answer(&XREAD, r#"{"streams":{"a":0}}"#, "*1 *2 a *1 *2 1-0 *2 f v"), r#"{"a":[{"id":"1-0","fields":{"f":"v"}}]}"#);
+    assert_eq!(line(entry("xread"), r#"{"streams":{"a":"0","b":"$"}}"#), "XREAD STREAMS a b 0 $");
+    assert_eq!(answer(entry("xread"), r#"{"streams":{"a":0}}"#, "*1 *2 a *1 *2 1-0 *2 f v"), r#"{"a":[{"id":"1-0","fields":{"f":"v"}}]}"#);
     let blocking = r#"{"block":5,"streams":{"a":"0"}}"#;
-    assert!(matches!(plan(&XREAD, blocking).unwrap().0.mode, Mode::Blocking(_)));
+    assert!(matches!(plan(entry("xread"), blocking).unwrap().0.mode, Mode::Blocking(_)));
     let rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 9, max_value_bytes: 9 };
-    let refused = XREAD.encode(&Arguments::from_json(blocking.as_bytes()).unwrap(), &rules, &mut BytesMut::new());
+    let refused = entry("xread").encode(&Arguments::from_json(blocking.as_bytes()).unwrap(), &rules, &mut BytesMut::new());
     assert_eq!(refused.unwrap_err().code, Code::NotAvailableYet);
 }
 
@@ -210,19 +145,10 @@ fn geo_searches_have_blocks_and_columns() {
 
 #[test]
 fn the_number_of_keys_is_never_asked_for() {
-    const EVAL: Operation = sample(
-        &["EVAL"],
-        &[
-            Param::required("script", Kind::Bytes, "-"),
-            Param::optional("keys", Kind::List(&Kind::Key(Role::READ_WRITE), Count::Sent), "-"),
-            Param::optional("args", Kind::List(&Kind::Bytes, Count::Omitted), "-"),
-        ],
-        Shape::Raw,
-    );
-    assert_eq!(line(&EVAL, r#"{"script":"s","keys":["a","b"],"args":[1,"x"]}"#), "EVAL s 2 a b 1 x");
-    assert_eq!(line(&EVAL, r#"{"script":"s","keys":[],"args":"x"}"#), "EVAL s 0 x");
-    assert_eq!(line(&EVAL, r#"{"script":"s"}"#), "EVAL s 0");
-    assert_eq!(answer(&EVAL, r#"{"script":"s"}"#, "*3 a :1 *1 _"), r#"["a",1,[null]]"#);
+    assert_eq!(line(entry("eval"), r#"{"script":"s","keys":["a","b"],"args":[1,"x"]}"#), "EVAL s 2 a b 1 x");
+    assert_eq!(line(entry("eval"), r#"{"script":"s","keys":[],"args":"x"}"#), "EVAL s 0 x");
+    assert_eq!(line(entry("eval"), r#"{"script":"s"}"#), "EVAL s 0");
+    assert_eq!(answer(entry("eval"), r#"{"script":"s"}"#, "*3 a :1 *1 _"), r#"["a",1,[null]]"#);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
 use clap::Parser;
-use dbx_gateway::worker;
+use dbx_gateway::listener;
 use tokio::net::TcpListener;
 
 /// Answers every GET with the same bytes.
@@ -31,7 +31,7 @@ fn serve(address: SocketAddr) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let router = Router::new().route("/{*path}", get(async || "{\"result\":\"1\"}"));
-        let listener = TcpListener::from_std(worker::listen(address)?)?;
+        let listener = TcpListener::from_std(listener::listen(address)?)?;
         Ok(axum::serve(listener, router).await?)
     })
 }

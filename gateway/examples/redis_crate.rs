@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use clap::Parser;
-use dbx_gateway::worker;
+use dbx_gateway::listener;
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
@@ -44,7 +44,7 @@ fn serve(address: SocketAddr, client: redis::Client) -> anyhow::Result<()> {
     runtime.block_on(async {
         let connection = client.get_multiplexed_async_connection().await?;
         let router = Router::new().route("/{key}", get(answer)).with_state(connection);
-        let listener = TcpListener::from_std(worker::listen(address)?)?;
+        let listener = TcpListener::from_std(listener::listen(address)?)?;
         Ok(axum::serve(listener, router).await?)
     })
 }

@@ -2,10 +2,7 @@
 //! asks. Labels come from the operation table and the error table, so their number is bounded.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -15,9 +12,9 @@ use prometheus::{
 };
 
 use crate::{
-    app::App,
     error::Code,
     operation::{self, Id},
+    worker::Workers,
 };
 
 /// Upper bounds of the duration histogram's buckets, in microseconds.
@@ -68,9 +65,9 @@ impl Counters {
 }
 
 /// All metrics in Prometheus's text format.
-pub fn render(app: &App) -> String {
-    let workers: Vec<Arc<crate::worker::Worker>> = app.workers();
-    let sum = |pick: &dyn Fn(&Counters) -> &AtomicU64| workers.iter().map(|worker| pick(&worker.counters).load(Relaxed)).sum::<u64>();
+pub fn render(workers: &Workers) -> String {
+    let shared = &workers.shared;
+    let sum = |pick: &dyn Fn(&Counters) -> &AtomicU64| workers.all.iter().map(|worker| pick(&worker.counters).load(Relaxed)).sum::<u64>();
     let (mut calls, mut durations) = (Vec::new(), Vec::new());
     for id in operation::ids() {
         let name = id.operation().name;
@@ -93,13 +90,13 @@ pub fn render(app: &App) -> String {
         family("dbx_calls_total", "Calls that ended, by operation and outcome.", MetricType::COUNTER, calls),
         family("dbx_call_duration_seconds", "How long calls took, from being read to their reply.", MetricType::HISTOGRAM, durations),
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
-        family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], app.in_flight.load(Relaxed))]),
-        family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], app.connections.load(Relaxed))]),
+        family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], shared.in_flight.load(Relaxed))]),
+        family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
         family(
             "dbx_draining",
             "1 while the gateway is about to stop.",
             MetricType::GAUGE,
-            vec![gauge(&[], usize::from(app.drain.is_draining()))],
+            vec![gauge(&[], usize::from(shared.drain.is_draining()))],
         ),
         family(
             "dbx_build_info",
@@ -108,7 +105,7 @@ pub fn render(app: &App) -> String {
             vec![gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1)],
         ),
     ];
-    families.extend(backends(app));
+    families.extend(backends(workers));
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     // Writing to memory does not fail; a family without a name would, and all have one.
@@ -116,10 +113,10 @@ pub fn render(app: &App) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn backends(app: &App) -> [MetricFamily; 3] {
+fn backends(workers: &Workers) -> [MetricFamily; 3] {
     let (mut up, mut pending, mut connections) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, states) in app.database_states() {
-        let labels = [("database", name.as_str())];
+    for (name, _, states) in workers.states() {
+        let labels = [("database", name)];
         up.push(gauge(&labels, usize::from(states.iter().all(|state| state.reachable))));
         pending.push(gauge(&labels, states.iter().map(|state| state.pending).sum()));
         connections.push(counter(&labels, states.iter().map(|state| state.connections).sum()));

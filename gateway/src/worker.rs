@@ -1,41 +1,18 @@
 //! A worker: one thread with a runtime, a listener and database connections of its own, so that a call never leaves it.
+//! Here is what it has; what it does is in [`crate::listener`].
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use axum::{Router, http::HeaderValue};
-use futures::FutureExt;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
-};
+use axum::http::HeaderValue;
 
 use crate::{
-    app::App,
-    backend::Backend,
-    error::{Code, Delivery, Error},
-    http,
+    backend::{Backend, State},
     metrics::Counters,
+    shared::Shared,
 };
-
-/// Connections that the kernel holds for a listener while its worker is busy.
-const BACKLOG: i32 = 4096;
-
-/// How long, once nobody is let in, a connection may still begin its request: its client may have been let in just now.
-const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// A database as a worker serves it.
 pub struct Database {
@@ -50,7 +27,7 @@ pub struct Database {
 /// What one thread needs to serve calls.
 pub struct Worker {
     /// What it shares with the others.
-    pub app: Arc<App>,
+    pub shared: Arc<Shared>,
     /// Its databases, in the order of the configuration.
     pub databases: Vec<Database>,
     /// Its counters.
@@ -60,8 +37,8 @@ pub struct Worker {
 
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
-    pub fn new(app: Arc<App>, databases: Vec<Database>, first_request_id: u64) -> Self {
-        Self { app, databases, counters: Counters::default(), request_ids: AtomicU64::new(first_request_id) }
+    pub fn new(shared: Arc<Shared>, databases: Vec<Database>, first_request_id: u64) -> Self {
+        Self { shared, databases, counters: Counters::default(), request_ids: AtomicU64::new(first_request_id) }
     }
 
     /// The database of that name.
@@ -79,96 +56,19 @@ impl Worker {
     }
 }
 
-/// Binds a listener that shares its port with those of the other workers.
-pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+/// All workers of the process, as its operations listener sees them.
+pub struct Workers {
+    /// What they share.
+    pub shared: Arc<Shared>,
+    /// Each of them; at least one.
+    pub all: Vec<Arc<Worker>>,
 }
 
-/// Serves until the gateway stops, then finishes what runs within the drain's time.
-pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std::io::Result<()> {
-    let app = worker.app.clone();
-    let listener = TcpListener::from_std(listener)?;
-    let router = http::router(worker.clone());
-    let graceful = GracefulShutdown::new();
-    let mut stopping = std::pin::pin!(app.drain.stopping());
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => accept(&worker, &router, &graceful, accepted).await,
-            () = &mut stopping => break,
-        }
-    }
-    // Connections that the kernel has completed already would be reset with the listener.
-    while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
-        accept(&worker, &router, &graceful, accepted).await;
-    }
-    drop(listener);
-    let finish = async {
-        tokio::time::sleep(LAST_REQUESTS).await;
-        graceful.shutdown().await;
-    };
-    if tokio::time::timeout(app.drain_timeout, finish).await.is_err() {
-        tracing::warn!("calls still running at the drain's deadline are cut off");
-    }
-    Ok(())
-}
-
-async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
-    let app = &worker.app;
-    let stream = match accepted {
-        Ok((stream, _)) => stream,
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            return;
-        }
-    };
-    let connection = Counted::enter(app);
-    if app.connections.load(Relaxed) > app.max_connections {
-        tokio::spawn(turn_away(stream, worker.clone(), connection));
-        return;
-    }
-    // Without it the connection still works, only slower.
-    let _ = stream.set_nodelay(true);
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(app.header_timeout).max_buf_size(app.max_header_bytes);
-    let served = builder.serve_connection(http::stream::Stream::new(stream, worker.clone()), TowerToHyperService::new(router.clone()));
-    let served = graceful.watch(served);
-    tokio::spawn(async move {
-        let _connection = connection;
-        if let Err(error) = served.await {
-            tracing::debug!(%error, "connection ended");
-        }
-    });
-}
-
-/// Tells a client that there are too many connections, whatever it wants to say.
-async fn turn_away(stream: TcpStream, worker: Arc<Worker>, _connection: Counted) {
-    let error = Error::backend(Code::Unavailable, "too many connections (limits.maxConnections)", Delivery::NotSent, true);
-    worker.counters.refuse(error.code);
-    let message = http::message(&error, &worker.next_request_id());
-    let mut stream = TokioIo::new(http::stream::Stream::new(stream, worker));
-    // Nobody is left to tell when these fail.
-    let _ = stream.write_all(&message).await;
-    let _ = stream.shutdown().await;
-}
-
-/// A client connection, counted while it lives.
-struct Counted(Arc<App>);
-
-impl Counted {
-    fn enter(app: &Arc<App>) -> Self {
-        app.connections.fetch_add(1, Relaxed);
-        Self(app.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+impl Workers {
+    /// For each database its name, its kind and its state as every worker sees it.
+    pub fn states(&self) -> Vec<(&str, &'static str, Vec<State>)> {
+        let states = |index: usize| self.all.iter().map(|worker| worker.databases[index].backend.state()).collect();
+        let databases = self.all.first().into_iter().flat_map(|worker| &worker.databases).enumerate();
+        databases.map(|(index, database)| (database.name.as_str(), database.kind, states(index))).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! What pods say about themselves: why the newest one is not ready, and where the others can be asked.
 
 use dbx_crds::gateway::DbxGateway;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::names;
@@ -36,6 +36,22 @@ pub(crate) fn failure(pods: &[Pod]) -> Option<String> {
 pub(crate) fn unready(pods: &[Pod]) -> Option<(String, String)> {
     let pod = pods.iter().find(|pod| !is_ready(pod))?;
     Some((pod.name_any(), pod.status.as_ref()?.pod_ip.clone()?))
+}
+
+/// Why the newest pod cannot start: a volume that cannot be mounted, as when a Secret lacks a key, is told by an event alone.
+pub(crate) async fn unmounted(client: &Client, pods: &[Pod]) -> kube::Result<Option<String>> {
+    let Some(pod) = pods.iter().find(|pod| !is_ready(pod) && is_starting(pod)) else { return Ok(None) };
+    let api: Api<Event> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let fields = format!("reason=FailedMount,involvedObject.uid={}", pod.uid().unwrap_or_default());
+    let newest = api.list(&ListParams::default().fields(&fields)).await?.items.into_iter().max_by_key(|event| event.last_timestamp.clone());
+    Ok(newest.and_then(|event| event.message).map(|message| format!("pod {}: {}", pod.name_any(), cut(&message))))
+}
+
+fn is_starting(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers
+        .filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref())
+        .any(|reason| reason == "ContainerCreating")
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {

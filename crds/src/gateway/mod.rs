@@ -32,7 +32,7 @@ pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
     category = "dbx",
     status = "DbxGatewayStatus",
     derive = "PartialEq",
-    doc = "A gateway that puts an HTTP and WebSocket API in front of databases.",
+    doc = "A gateway that puts an HTTP API in front of databases.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Pods that are ready"),

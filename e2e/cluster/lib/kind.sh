@@ -6,11 +6,11 @@ kind() { "$tools_dir/kind" "$@"; }
 cluster_kubectl() { PATH=$tools_dir:$PATH kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # What a running cluster is a function of.
-cluster_inputs() { echo "$(hash lib/kind.sh audit-policy.yaml) $node_image $DBX_E2E_PORT"; }
+cluster_inputs() { echo "$(hash lib/kind.sh audit-policy.yaml) $node_image $DBXDEV_E2E_PORT"; }
 
 # `ready` is written last: a cluster without it is the remains of a run that broke off.
 cluster_ready() {
-  [[ -e $DBX_E2E_DIR/ready ]] && cluster_kubectl get --raw /readyz --request-timeout=5s > /dev/null 2>&1
+  [[ -e $DBXDEV_E2E_DIR/ready ]] && cluster_kubectl get --raw /readyz --request-timeout=5s > /dev/null 2>&1
 }
 
 published_node_image() {
@@ -50,10 +50,10 @@ ensure_node_image() {
 
 write_config() {
   # Docker mounts this file for as long as the node lives; the clone may go earlier.
-  cp "$cluster_dir/audit-policy.yaml" "$DBX_E2E_DIR/audit-policy.yaml"
+  cp "$cluster_dir/audit-policy.yaml" "$DBXDEV_E2E_DIR/audit-policy.yaml"
   local own_network=false
   [[ $image != "$node_image" ]] || own_network=true
-  cat > "$DBX_E2E_DIR/kind.yaml" << EOF
+  cat > "$DBXDEV_E2E_DIR/kind.yaml" << EOF
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 networking:
@@ -63,9 +63,9 @@ networking:
 nodes:
   - role: control-plane
     extraPortMappings:
-      - { containerPort: 30080, hostPort: $DBX_E2E_PORT, listenAddress: 127.0.0.1 }
+      - { containerPort: 30080, hostPort: $DBXDEV_E2E_PORT, listenAddress: 127.0.0.1 }
     extraMounts:
-      - { hostPath: $DBX_E2E_DIR/audit-policy.yaml, containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true }
+      - { hostPath: $DBXDEV_E2E_DIR/audit-policy.yaml, containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true }
 kubeadmConfigPatches:
   - |
     kind: ClusterConfiguration
@@ -87,17 +87,17 @@ kubeadmConfigPatches:
 EOF
 }
 
-port_taken() { (exec 3<> "/dev/tcp/127.0.0.1/$DBX_E2E_PORT") 2> /dev/null; }
+port_taken() { (exec 3<> "/dev/tcp/127.0.0.1/$DBXDEV_E2E_PORT") 2> /dev/null; }
 
 create_cluster() {
   delete_cluster
   if port_taken; then
-    die "port $DBX_E2E_PORT of 127.0.0.1 is taken; name a free one: DBX_E2E_PORT=30081 e2e/cluster/cluster up"
+    die "port $DBXDEV_E2E_PORT of 127.0.0.1 is taken; name a free one: DBXDEV_E2E_PORT=30081 e2e/cluster/cluster up"
   fi
   write_config
   # --retain: the node of a failed start stays for its logs; the next up or down removes it.
   step kind-create "40 s" "starting the cluster $cluster_name" "$tools_dir/kind" create cluster --name "$cluster_name" \
-    --image "$image" --config "$DBX_E2E_DIR/kind.yaml" --kubeconfig "$kubeconfig" --wait 120s --retain
+    --image "$image" --config "$DBXDEV_E2E_DIR/kind.yaml" --kubeconfig "$kubeconfig" --wait 120s --retain
   step rollout "20 s" "waiting for cluster DNS and storage" "$cluster_dir/lib/rollout" "$kubeconfig"
 }
 

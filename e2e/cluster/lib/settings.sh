@@ -4,17 +4,17 @@
 # folder; starts nothing and writes nothing.
 
 # Both folders lie outside the checkout, so that every clone shares one cluster and finds a warm cache.
-export DBX_CACHE="${DBX_CACHE:-$HOME/.cache/dbx}"             # results that are a function of their inputs
-export DBX_E2E_DIR="${DBX_E2E_DIR:-$HOME/.cache/dbx/e2e}"     # what runs: Docker's data, kubeconfig, logs
-export DBX_E2E_PORT="${DBX_E2E_PORT:-30080}"                  # 127.0.0.1:PORT leads to NodePort 30080
+export DBXDEV_CACHE="${DBXDEV_CACHE:-$HOME/.cache/dbx}"             # results that are a function of their inputs
+export DBXDEV_E2E_DIR="${DBXDEV_E2E_DIR:-$HOME/.cache/dbx/e2e}"     # what runs: Docker's data, kubeconfig, logs
+export DBXDEV_E2E_PORT="${DBXDEV_E2E_PORT:-30080}"                  # 127.0.0.1:PORT leads to NodePort 30080
 
 cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 repository=$(cd "$cluster_dir/../.." && pwd)
 
 cluster_name=dbx-e2e
 node_name=$cluster_name-control-plane
-kubeconfig=$DBX_E2E_DIR/kubeconfig
-docker_dir=$DBX_E2E_DIR/docker
+kubeconfig=$DBXDEV_E2E_DIR/kubeconfig
+docker_dir=$DBXDEV_E2E_DIR/docker
 docker_socket=unix://$docker_dir/docker.sock
 
 kind_version=v0.30.0
@@ -25,8 +25,8 @@ redis_image=redis:7.0
 # hash PATH...: changes when a file at or below the paths does, and only then.
 hash() { (cd "$cluster_dir" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-12; }
 
-kubernetes_dir=$DBX_CACHE/kubernetes/$(hash kubernetes)
-tools_dir=$DBX_CACHE/tools/kind-$kind_version-helm-$helm_version
+kubernetes_dir=$DBXDEV_CACHE/kubernetes/$(hash kubernetes)
+tools_dir=$DBXDEV_CACHE/tools/kind-$kind_version-helm-$helm_version
 node_image=dbx-e2e/node:$(hash kubernetes node ../../images/rootfs.sh)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -36,9 +36,9 @@ die() { say "error: $*"; exit 1; }
 # long that takes, how long it took. COMMAND is a program, not a function: bash suspends `set -e` in
 # a function whose result is tested.
 step() {
-  local log=$DBX_E2E_DIR/logs/$1.log estimate=$2 text=$3 start=$SECONDS
+  local log=$DBXDEV_E2E_DIR/logs/$1.log estimate=$2 text=$3 start=$SECONDS
   shift 3
-  mkdir -p "$DBX_E2E_DIR/logs"
+  mkdir -p "$DBXDEV_E2E_DIR/logs"
   printf '%s (about %s) ... ' "$text" "$estimate" >&2
   # The lock's descriptor stays here: a daemon that inherits it would hold the lock for good.
   if "$@" > "$log" 2>&1 < /dev/null 9>&-; then

@@ -28,7 +28,7 @@ pub(crate) fn serial_case(name: &str, body: impl AsyncFnOnce(&World) -> Outcome)
     run(name, permit, async |world: &World| {
         let outcome = AssertUnwindSafe(body(world)).catch_unwind().await;
         // Whatever it did to the operator, the next one finds it as it was.
-        install(&suite().tag, &[]).map_err(anyhow::Error::msg)?;
+        install(&suite().tag, &suite().tag, &[]).map_err(anyhow::Error::msg)?;
         outcome.unwrap_or_else(|panic| resume_unwind(panic))
     });
 }

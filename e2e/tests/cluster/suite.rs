@@ -72,8 +72,8 @@ fn prepare() -> Result<Suite, String> {
     };
     // Never the cluster that happens to be kubectl's default.
     needs("KUBECONFIG")?;
-    let tag = needs("DBX_E2E_IMAGE_TAG")?;
-    let directory = env::var("DBX_E2E_DIR").map_or_else(|_| env::home_dir().unwrap_or_default().join(".cache/dbx/e2e"), PathBuf::from);
+    let tag = needs("DBXDEV_E2E_IMAGE_TAG")?;
+    let directory = env::var("DBXDEV_E2E_DIR").map_or_else(|_| env::home_dir().unwrap_or_default().join(".cache/dbx/e2e"), PathBuf::from);
     std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let lock = lock(&directory.join("tests.lock")).map_err(|error| format!("the lock of {}: {error}", directory.display()))?;
     run("kubectl", &["get", "--raw", "/readyz", "--request-timeout=10s"])
@@ -83,7 +83,7 @@ fn prepare() -> Result<Suite, String> {
     let start = Timestamp::now();
     let began = Instant::now();
     namespace()?;
-    install(&tag, &[])?;
+    install(&tag, &tag, &[])?;
     say(&format!("operator {tag} installed after {:.1?}", began.elapsed()));
     let logs = directory.join("logs/tests");
     let _ = std::fs::remove_dir_all(&logs);
@@ -108,10 +108,10 @@ fn namespace() -> Result<(), String> {
     run("kubectl", &["label", "--overwrite", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]).map(drop)
 }
 
-/// Installs the operator from the chart, or upgrades it.
-pub(crate) fn install(tag: &str, settings: &[&str]) -> Result<(), String> {
+/// Installs the operator from the chart, or upgrades it; both images by their tags.
+pub(crate) fn install(operator: &str, gateway: &str, settings: &[&str]) -> Result<(), String> {
     let chart = repository().join("charts/dbx-operator").display().to_string();
-    let (operator, gateway) = (format!("image.tag={tag}"), format!("gateway.image.tag={tag}"));
+    let (operator, gateway) = (format!("image.tag={operator}"), format!("gateway.image.tag={gateway}"));
     let mut arguments = vec!["upgrade", RELEASE, &chart, "--install", "--namespace", SYSTEM, "--wait", "--timeout", "180s"];
     arguments.extend(["--set-string", &operator, "--set-string", &gateway]);
     for setting in settings {

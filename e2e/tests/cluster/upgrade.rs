@@ -25,14 +25,14 @@ fn upgrades_keep_gateways_serving() {
         let traffic = world.traffic("cache").await?;
 
         // Changed values restart the operator and nothing else.
-        install(tag, &["logLevel=debug", "concurrency=2", "podAnnotations.restarted=yes"]).map_err(anyhow::Error::msg)?;
+        install(tag, tag, &["logLevel=debug", "concurrency=2", "podAnnotations.restarted=yes"]).map_err(anyhow::Error::msg)?;
         looked_at(world, "cache").await?;
         ensure!(generation(world, "cache").await? == before, "new values of the operator rolled a gateway");
         traffic.none_failed("helm upgrade with other values").await?;
 
         // A newer version of the gateway rolls those that do not name one.
         let newer = format!("{tag}-next");
-        install(tag, &[&format!("gateway.image.tag={newer}")]).map_err(anyhow::Error::msg)?;
+        install(tag, &newer, &[]).map_err(anyhow::Error::msg)?;
         world
             .until("the newer version", DEADLINE, async || {
                 let gateway: DbxGateway = world.get("cache").await?;
@@ -43,7 +43,7 @@ fn upgrades_keep_gateways_serving() {
             .await;
         world.settled("cache").await;
         traffic.none_failed("helm upgrade to a newer gateway").await?;
-        install(tag, &[]).map_err(anyhow::Error::msg)?;
+        install(tag, tag, &[]).map_err(anyhow::Error::msg)?;
         world
             .until("the version from before", DEADLINE, async || {
                 let version = world.get::<DbxGateway>("cache").await?.status.and_then(|status| status.version);
@@ -69,7 +69,7 @@ fn without_the_operator_gateways_serve_on() {
         world.get::<DbxGateway>("cache").await?;
         traffic.none_failed("helm uninstall").await?;
         world.kubectl(&["scale", "dbxgateway/cache", "--replicas=1"])?;
-        install(&suite().tag, &[]).map_err(anyhow::Error::msg)?;
+        install(&suite().tag, &suite().tag, &[]).map_err(anyhow::Error::msg)?;
         // What was asked for meanwhile is done now.
         world.settled("cache").await;
         ensure!(generation(world, "cache").await? == before.map(|before| before + 1), "more was changed than the replicas");

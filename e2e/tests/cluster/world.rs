@@ -46,9 +46,9 @@ impl World {
         Ok(Self { client, namespace })
     }
 
-    /// Has the namespace removed, which takes its time without anybody waiting; kept with `DBX_E2E_KEEP=1`.
+    /// Has the namespace removed, which takes its time without anybody waiting; kept with `DBXDEV_E2E_KEEP=1`.
     pub(crate) async fn remove(&self) {
-        if std::env::var("DBX_E2E_KEEP").is_ok_and(|keep| keep == "1") {
+        if std::env::var("DBXDEV_E2E_KEEP").is_ok_and(|keep| keep == "1") {
             return;
         }
         if let Err(error) = Api::<Namespace>::all(self.client.clone()).delete(&self.namespace, &DeleteParams::background()).await {

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use super::request::{self, Media, Query};
 use crate::{
-    app::App,
     backend::{self, Pending},
     error::{Code, Delivery, Error},
     operation::{
@@ -22,6 +21,7 @@ use crate::{
         encode::{Encoding, Plan, Rules},
         render::Format,
     },
+    shared::Shared,
     worker::{Database, Worker},
 };
 
@@ -59,11 +59,11 @@ pub(super) struct Options {
 
 impl Options {
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
-    pub(super) fn take(app: &App, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
+    pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
         let mut options =
-            Self { encoding: Encoding::Utf8, integers_as_strings: false, timeout: app.call_timeout, accept: request::accept(headers)? };
+            Self { encoding: Encoding::Utf8, integers_as_strings: false, timeout: shared.call_timeout, accept: request::accept(headers)? };
         if let Some(value) = headers.get(&TIMEOUT) {
-            options.timeout = timeout(app, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+            options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
         }
         if query.is_empty() {
             return Ok(options);
@@ -73,7 +73,7 @@ impl Options {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(app, value, "timeout").map(|timeout| options.timeout = timeout),
+                "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
                 _ => return true,
             };
             failure = failure.take().or(outcome.err());
@@ -82,8 +82,8 @@ impl Options {
         failure.map_or(Ok(options), Err)
     }
 
-    pub(super) fn rules(&self, app: &App) -> Rules {
-        Rules { encoding: self.encoding, max_key_bytes: app.max_key_bytes, max_value_bytes: app.max_value_bytes }
+    pub(super) fn rules(&self, shared: &Shared) -> Rules {
+        Rules { encoding: self.encoding, max_key_bytes: shared.max_key_bytes, max_value_bytes: shared.max_value_bytes }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -110,24 +110,24 @@ fn integers(value: &str) -> Result<bool, Error> {
 }
 
 /// Reads a call's deadline, which is capped.
-pub(super) fn timeout(app: &App, value: &str, param: &'static str) -> Result<Duration, Error> {
+pub(super) fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
         .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
-    Ok(timeout.value().min(app.max_call_timeout))
+    Ok(timeout.value().min(shared.max_call_timeout))
 }
 
 /// Counts calls being served, while it lives.
 pub(super) struct InFlight<'a> {
-    app: &'a App,
+    shared: &'a Shared,
     calls: usize,
 }
 
 impl<'a> InFlight<'a> {
     /// Takes room for `calls`, or tells the caller to come back.
-    pub(super) fn enter(app: &'a App, calls: usize) -> Result<Self, Error> {
-        let before = app.in_flight.fetch_add(calls, Ordering::Relaxed);
-        let entered = Self { app, calls };
-        if before + calls > app.max_in_flight {
+    pub(super) fn enter(shared: &'a Shared, calls: usize) -> Result<Self, Error> {
+        let before = shared.in_flight.fetch_add(calls, Ordering::Relaxed);
+        let entered = Self { shared, calls };
+        if before + calls > shared.max_in_flight {
             return Err(Error::backend(
                 Code::Unavailable,
                 "the gateway serves as many calls as it may (limits.maxInFlight)",
@@ -141,7 +141,7 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.app.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
+        self.shared.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
 
 /// Encodes a call and queues it.
 pub(super) fn start(
-    app: &App,
+    shared: &Shared,
     database: &Database,
     id: Id,
     arguments: &Arguments<'_>,
@@ -171,7 +171,7 @@ pub(super) fn start(
     check_callable(database, id)?;
     let operation = id.operation();
     with_scratch(|scratch| {
-        let plan = operation.encode(arguments, &options.rules(app), scratch)?;
+        let plan = operation.encode(arguments, &options.rules(shared), scratch)?;
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
         }
@@ -216,8 +216,8 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&worker.app, 1)?;
-    let queued = arguments.and_then(|arguments| start(&worker.app, database, id, &arguments, options));
+    let _in_flight = InFlight::enter(&worker.shared, 1)?;
+    let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     let outcome = match queued {
         Ok((plan, pending)) => match backend::replies(pending, started + options.timeout).await {
             Ok(frame) => Ok(Done { id, plan, frame }),

@@ -18,6 +18,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, Response, header, request::Parts},
+    middleware::map_response_with_state,
 };
 use call::Options;
 use dbx_crds::config::Origins;
@@ -38,8 +39,8 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// The data listener's routes for one worker.
 pub fn router(worker: Arc<Worker>) -> Router {
     let router = Router::new().fallback(answer);
-    let router = match cors(&worker.app.origins) {
-        Some(layer) => router.layer(layer),
+    let router = match cors(&worker.shared.origins) {
+        Some(layer) => router.layer(layer).layer(map_response_with_state(worker.clone(), identify)),
         None => router,
     };
     router.with_state(worker)
@@ -63,6 +64,12 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
     })
 }
 
+/// Gives an id to what the CORS layer answers by itself.
+async fn identify(State(worker): State<Arc<Worker>>, mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().entry(REQUEST_ID).or_insert_with(|| worker.next_request_id());
+    response
+}
+
 /// Answers one request, whatever it is.
 async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response<Body> {
     let started = Instant::now();
@@ -78,10 +85,10 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
             respond::problem(&error, &id)
         }
     };
-    if worker.app.drain.is_draining() {
+    if worker.shared.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    if worker.app.access_log {
+    if worker.shared.access_log {
         let path = known(&worker, parts.uri.path());
         tracing::info!(
             target: "dbx_gateway::access",
@@ -98,8 +105,8 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
 }
 
 async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
-    let app = &worker.app;
-    request::check_source(&parts.uri, &parts.headers, &app.hosts, &app.origins.0)?;
+    let shared = &worker.shared;
+    request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
     let Some(rest) = path.strip_prefix("/api/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
         return pages::page(worker, &parts.method, path);
@@ -171,14 +178,14 @@ struct Incoming<'a> {
 
 impl Incoming<'_> {
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {
-        let app = &self.worker.app;
-        request::body(&self.parts.headers, body, app.max_body_bytes, app.body_timeout).await
+        let shared = &self.worker.shared;
+        request::body(&self.parts.headers, body, shared.max_body_bytes, shared.body_timeout).await
     }
 
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
     async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
         let mut query = request::query(&self.parts.uri)?;
-        let options = Options::take(&self.worker.app, &self.parts.headers, &mut query)?;
+        let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
         if let Some((name, _)) = query.into_iter().next() {
             return Err(Error::new(Code::UnknownArgument, "arguments go in the body; the query takes encoding, integers and timeout")
                 .param(name.into_owned()));

@@ -27,10 +27,10 @@ pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Respon
             "identity": "anonymous",
             "grants": [{ "databases": worker.databases.iter().map(|database| &database.name).collect::<Vec<_>>(), "access": ["all"] }],
             "limits": {
-                "maxBodyBytes": worker.app.max_body_bytes,
-                "maxKeyBytes": worker.app.max_key_bytes,
-                "maxValueBytes": worker.app.max_value_bytes,
-                "maxPipelineCalls": worker.app.max_pipeline_calls,
+                "maxBodyBytes": worker.shared.max_body_bytes,
+                "maxKeyBytes": worker.shared.max_key_bytes,
+                "maxValueBytes": worker.shared.max_value_bytes,
+                "maxPipelineCalls": worker.shared.max_pipeline_calls,
             },
         } }),
         _ if worker.database(name).is_some() => {

@@ -50,10 +50,10 @@ enum Slot {
 }
 
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
-    let app = &incoming.worker.app;
+    let shared = &incoming.worker.shared;
     let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(app, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(
             Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers and timeout in its query").param(name.into_owned())
@@ -65,8 +65,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     // One with more calls than may be in flight would never find room.
-    let calls = read(&body, app.max_pipeline_calls.min(app.max_in_flight))?;
-    let _in_flight = InFlight::enter(app, calls.len())?;
+    let calls = read(&body, shared.max_pipeline_calls.min(shared.max_in_flight))?;
+    let _in_flight = InFlight::enter(shared, calls.len())?;
 
     let (slots, pending) = queue(&incoming, &calls, &body, &options);
     let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
@@ -122,7 +122,7 @@ type Queued = Option<Result<backend::Pending, backend::Failure>>;
 
 /// Encodes all calls into one write and queues it.
 fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
-    let app = &incoming.worker.app;
+    let shared = &incoming.worker.shared;
     call::with_scratch(|scratch| {
         let mut slots = Vec::with_capacity(calls.len());
         let mut replies = Replies::new();
@@ -131,7 +131,7 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
             let encoded = prepare(call, options, incoming).and_then(|(operation, given, options)| {
                 id = Some(operation);
                 call::check_callable(incoming.database, operation)?;
-                let plan = operation.operation().encode(&given, &options.rules(app), scratch)?;
+                let plan = operation.operation().encode(&given, &options.rules(shared), scratch)?;
                 Ok((operation, plan, options))
             });
             slots.push(match encoded {
@@ -163,7 +163,7 @@ fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -
         options.encoding = call::encoding(encoding)?;
     }
     if let Some(timeout) = &call.timeout {
-        options.timeout = call::timeout(&incoming.worker.app, timeout, "timeout")?;
+        options.timeout = call::timeout(&incoming.worker.shared, timeout, "timeout")?;
     }
     let given = Arguments::from_json(call.args.map_or(&[][..], |args| args.get().as_bytes()))?;
     Ok((id, given, options))

@@ -136,7 +136,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     if routes.is_empty() {
         return Err(method_not_allowed(allow(resource)));
     }
-    let options = Options::take(&incoming.worker.app, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.worker.shared, &incoming.parts.headers, &mut query)?;
     let has_body = matches!(method, Method::Put | Method::Patch | Method::Post);
     let media = if has_body { request::content_type(&incoming.parts.headers)? } else { Media::Json };
     let body = if has_body { incoming.body(body).await? } else { Bytes::new() };
@@ -285,17 +285,17 @@ async fn parts(
     read: &Read<'_>,
     options: &Options,
 ) -> Result<Response<Body>, Error> {
-    let app = &incoming.worker.app;
+    let shared = &incoming.worker.shared;
     if options.accept == Media::Bytes {
         return Err(call::no_bytes());
     }
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
-    let _in_flight = InFlight::enter(app, routes.len())?;
+    let _in_flight = InFlight::enter(shared, routes.len())?;
     let (plans, pending) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {
-            plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(app), scratch)?);
+            plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(shared), scratch)?);
         }
         let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();
         let pending = incoming.database.backend.submit(scratch, replies).map_err(|failure| failure.error(true))?;

@@ -62,7 +62,7 @@ impl Stream {
         }
         let error = match status.get(..2) {
             Some(b"31" | b"14") => {
-                let most = self.worker.app.max_header_bytes;
+                let most = self.worker.shared.max_header_bytes;
                 Error::new(Code::HeadersTooLarge, format!("a request's line and headers may have {most} bytes (limits.maxHeaderBytes)"))
             }
             Some(b"00") => Error::new(Code::BadEncoding, "this is not a request of HTTP/1.1"),

@@ -34,10 +34,14 @@ fn command(folder: &Path) -> Command {
     command
 }
 
+/// A gateway that serves: before that, a Redis that ends is one that does not start.
 fn gateway() -> Gateway {
     let folder = tempfile::tempdir().unwrap();
-    let process = command(folder.path()).spawn().unwrap();
-    Gateway { process, folder }
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let process = command(folder.path()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let gateway = Gateway { process, folder };
+    soon("the gateway listens", || fs::read_to_string(log.path()).unwrap().contains("listening").then_some(()));
+    gateway
 }
 
 impl Gateway {

@@ -173,6 +173,9 @@ async fn ask_pods(gateway: &DbxGateway, deployment: Option<&Deployment>, context
     {
         failure = probe::complaint(&address, &gateway.spec.config).await.map(|complaint| format!("pod {pod} is not ready: {complaint}"));
     }
+    if failure.is_none() && !complete {
+        failure = pods::unmounted(&context.client, &pods).await?;
+    }
     notes.answers = Some(Answers { at: Instant::now(), subject, databases, failure });
     Ok(())
 }

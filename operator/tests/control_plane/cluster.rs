@@ -203,10 +203,10 @@ pub(crate) async fn namespace(client: &Client, name: &str) -> String {
 }
 
 fn programs() -> PathBuf {
-    let folder = std::env::var_os("DBX_KUBERNETES_BIN").map(PathBuf::from);
+    let folder = std::env::var_os("DBXDEV_KUBERNETES_BIN").map(PathBuf::from);
     let found = folder.filter(|folder| folder.join("kube-apiserver").exists() && folder.join("etcd").exists());
     found.expect(
-        "DBX_KUBERNETES_BIN has to name a folder with kube-apiserver and etcd; `export DBX_KUBERNETES_BIN=$(e2e/cluster/cluster binary)` builds it",
+        "DBXDEV_KUBERNETES_BIN has to name a folder with kube-apiserver and etcd; `export DBXDEV_KUBERNETES_BIN=$(e2e/cluster/cluster binary)` builds it",
     )
 }
 

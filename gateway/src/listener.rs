@@ -1,0 +1,128 @@
+//! A worker's listener: takes connections in, serves them until the gateway stops, then finishes what runs.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use axum::Router;
+use futures::FutureExt;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    error::{Code, Delivery, Error},
+    http,
+    shared::Shared,
+    worker::Worker,
+};
+
+/// Connections that the kernel holds for a listener while its worker is busy.
+const BACKLOG: i32 = 4096;
+
+/// How long, once nobody is let in, a connection may still begin its request: its client may have been let in just now.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
+
+/// Binds a listener that shares its port with those of the other workers.
+pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves until the gateway stops, then finishes what runs within the drain's time.
+pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std::io::Result<()> {
+    let shared = worker.shared.clone();
+    let listener = TcpListener::from_std(listener)?;
+    let router = http::router(worker.clone());
+    let graceful = GracefulShutdown::new();
+    let mut stopping = std::pin::pin!(shared.drain.stopping());
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => accept(&worker, &router, &graceful, accepted).await,
+            () = &mut stopping => break,
+        }
+    }
+    // Connections that the kernel has completed already would be reset with the listener.
+    while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
+        accept(&worker, &router, &graceful, accepted).await;
+    }
+    drop(listener);
+    let finish = async {
+        tokio::time::sleep(LAST_REQUESTS).await;
+        graceful.shutdown().await;
+    };
+    if tokio::time::timeout(shared.drain_timeout, finish).await.is_err() {
+        tracing::warn!("calls still running at the drain's deadline are cut off");
+    }
+    Ok(())
+}
+
+async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+    let shared = &worker.shared;
+    let stream = match accepted {
+        Ok((stream, _)) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return;
+        }
+    };
+    let connection = Counted::enter(shared);
+    if shared.connections.load(Relaxed) > shared.max_connections {
+        tokio::spawn(turn_away(stream, worker.clone(), connection));
+        return;
+    }
+    // Without it the connection still works, only slower.
+    let _ = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(shared.header_timeout).max_buf_size(shared.max_header_bytes);
+    let served = builder.serve_connection(http::stream::Stream::new(stream, worker.clone()), TowerToHyperService::new(router.clone()));
+    let served = graceful.watch(served);
+    tokio::spawn(async move {
+        let _connection = connection;
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "connection ended");
+        }
+    });
+}
+
+/// Tells a client that there are too many connections, whatever it wants to say.
+async fn turn_away(stream: TcpStream, worker: Arc<Worker>, _connection: Counted) {
+    let error = Error::backend(Code::Unavailable, "too many connections (limits.maxConnections)", Delivery::NotSent, true);
+    worker.counters.refuse(error.code);
+    let message = http::message(&error, &worker.next_request_id());
+    let mut stream = TokioIo::new(http::stream::Stream::new(stream, worker));
+    // Nobody is left to tell when these fail.
+    let _ = stream.write_all(&message).await;
+    let _ = stream.shutdown().await;
+}
+
+/// A client connection, counted while it lives.
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn enter(shared: &Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}

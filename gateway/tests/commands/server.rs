@@ -70,7 +70,7 @@ pub enum Kind {
 
 /// A folder that `scripts/tools` has filled.
 fn tool(name: &str) -> PathBuf {
-    let cache = std::env::var_os("DBX_CACHE").map(PathBuf::from);
+    let cache = std::env::var_os("DBXDEV_CACHE").map(PathBuf::from);
     let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/dbx"));
     let folder = cache.join("tools").join(name);
     assert!(folder.is_dir(), "{} is missing: `scripts/tools valkey stack` fetches it, and `make test` does that", folder.display());

@@ -1,7 +1,11 @@
 //! Calls as resources: the routes of the operation table, matched on the raw path. The four projections own what a
 //! resource adds to a call: 404, paging, a value's bytes.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    sync::OnceLock,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -46,13 +50,16 @@ enum Segment {
     Variable(&'static str),
 }
 
-fn resources() -> &'static [Resource] {
-    static RESOURCES: OnceLock<Vec<Resource>> = OnceLock::new();
+/// All resources by the word that they begin with, so that finding one does not take longer the more there are.
+fn resources() -> &'static HashMap<&'static str, Vec<Resource>> {
+    static RESOURCES: OnceLock<HashMap<&'static str, Vec<Resource>>> = OnceLock::new();
     RESOURCES.get_or_init(|| {
-        let mut resources: Vec<Resource> = Vec::new();
+        let mut all: HashMap<&'static str, Vec<Resource>> = HashMap::new();
         for id in operation::ids() {
             for route in id.operation().routes {
                 let segments: Vec<Segment> = route.template[1..].split('/').map(segment).collect();
+                let Segment::Word(first) = segments[0] else { unreachable!("a template begins with a word") };
+                let resources = all.entry(first).or_default();
                 // Two operations may call the same variable `key` and `keys`; the place is the same.
                 match resources.iter_mut().find(|resource| same_path(&resource.segments, &segments)) {
                     Some(resource) => resource.routes.push((id, route)),
@@ -60,10 +67,10 @@ fn resources() -> &'static [Resource] {
                 }
             }
         }
-        for resource in &mut resources {
+        for resource in all.values_mut().flatten() {
             resource.routes.sort_by_key(|(_, route)| route.choice == Choice::Else);
         }
-        resources
+        all
     })
 }
 
@@ -90,14 +97,14 @@ pub(super) fn exists(path: &str) -> bool {
 
 /// Whether resources begin with a word.
 pub(super) fn begins(word: &str) -> bool {
-    resources().iter().any(|resource| matches!(resource.segments.first(), Some(Segment::Word(known)) if *known == word))
+    resources().contains_key(word)
 }
 
 /// The resource at a path and the raw text of its variables. With a key from elsewhere, the key's place is empty or, at
 /// the end, missing.
 fn find(path: &str, key_from_query: bool) -> Option<(&'static Resource, Vec<(&'static str, &str)>)> {
     let parts: Vec<&str> = path.split('/').collect();
-    resources().iter().find_map(|resource| {
+    resources().get(parts[0])?.iter().find_map(|resource| {
         let mut variables = Vec::new();
         let missing =
             key_from_query && parts.len() + 1 == resource.segments.len() && resource.segments.last() == Some(&Segment::Variable("key"));

@@ -9,8 +9,9 @@ use dbx_gateway::operation::render::Format;
 use dbx_gateway::operation::{self, Group, Mode, Operation};
 use serde_json::Value;
 
+use crate::family::Kind;
 use crate::refused::REFUSED;
-use crate::server::{Kind, Reply, Server};
+use crate::server::{Reply, Server};
 use crate::{RULES, both};
 
 #[test]

@@ -8,6 +8,7 @@ mod calls;
 mod differences;
 mod documented;
 mod examples;
+mod family;
 mod refused;
 mod server;
 
@@ -22,7 +23,8 @@ use serde_json::Value;
 
 use differences::{ABSENT, CLASHES, CLASSES, DEFAULTS, PARTS, RENAMES, ROLES, Rename, SPLITS, STRUCTURES};
 use documented::Documented;
-use server::{Kind, Reply, Server, Version};
+use family::Kind;
+use server::{Reply, Server, Version};
 
 const RULES: Rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 1024, max_value_bytes: 1024 };
 

@@ -3,8 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -12,9 +11,7 @@ use dbx_gateway::operation::Since;
 use dbx_gateway::resp::{self, Item, Reader, Scanner};
 use tempfile::TempDir;
 
-/// Where `scripts/tools` puts the servers that Debian does not have.
-const VALKEY: &str = "valkey-9.1.2";
-const STACK: &str = "redis-stack-7.4.1";
+use crate::family::Kind;
 
 /// A reply as a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,27 +53,6 @@ impl Drop for Server {
     }
 }
 
-/// Which server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Redis,
-    /// A node that has no slots.
-    Cluster,
-    Valkey,
-    ValkeyCluster,
-    /// Redis with modules.
-    Stack,
-}
-
-/// A folder that `scripts/tools` has filled.
-fn tool(name: &str) -> PathBuf {
-    let cache = std::env::var_os("DBXDEV_CACHE").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/dbx"));
-    let folder = cache.join("tools").join(name);
-    assert!(folder.is_dir(), "{} is missing: `scripts/tools valkey stack` fetches it, and `make test` does that", folder.display());
-    folder
-}
-
 impl Server {
     pub fn start() -> Self {
         Self::of(Kind::Redis)
@@ -85,29 +61,16 @@ impl Server {
     pub fn of(kind: Kind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
-        let mut command = match kind {
-            Kind::Redis | Kind::Cluster => Command::new("redis-server"),
-            Kind::Valkey | Kind::ValkeyCluster => Command::new(tool(VALKEY).join("valkey-server")),
-            Kind::Stack => {
-                let stack = tool(STACK);
-                let mut command = Command::new(stack.join("redis-server"));
-                command.env("LD_LIBRARY_PATH", &stack);
-                for module in ["rejson.so", "redisearch.so", "redisbloom.so", "redistimeseries.so"] {
-                    command.arg("--loadmodule").arg(stack.join(module));
-                }
-                command
-            }
-        };
+        let mut command = kind.command();
         command.args(["--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket).arg("--dir").arg(folder.path());
-        match kind {
+        if kind.is_cluster() {
             // A node of a cluster listens on a port, and on another for nodes.
-            Kind::Cluster | Kind::ValkeyCluster => {
-                let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port().to_string();
-                command.args(["--bind", "127.0.0.1", "--port", &free(), "--cluster-port", &free(), "--cluster-enabled", "yes"]);
-                // It answers for the slots it has, whoever has the others.
-                command.args(["--cluster-require-full-coverage", "no"]);
-            }
-            Kind::Redis | Kind::Valkey | Kind::Stack => drop(command.args(["--port", "0"])),
+            let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port().to_string();
+            command.args(["--bind", "127.0.0.1", "--port", &free(), "--cluster-port", &free(), "--cluster-enabled", "yes"]);
+            // It answers for the slots it has, whoever has the others.
+            command.args(["--cluster-require-full-coverage", "no"]);
+        } else {
+            command.args(["--port", "0"]);
         }
         let child = command.stdout(Stdio::null()).spawn().expect("redis-server has to be on the PATH: `make test` installs it");
         let started = Instant::now();
@@ -144,7 +107,7 @@ impl Server {
         ] {
             self.command(&line.split(' ').collect::<Vec<_>>());
         }
-        if matches!(self.kind, Kind::Cluster | Kind::ValkeyCluster) {
+        if self.kind.is_cluster() {
             self.command(&["CLUSTER", "RESET", "HARD"]);
         }
     }

@@ -46,6 +46,8 @@ codes! {
     UnknownDatabase "unknown_database" 404 "There is no such database";
     RouteNotFound "route_not_found" 404 "There is nothing at this path";
     KeyNotFound "key_not_found" 404 "The key does not exist";
+    ScriptNotFound "script_not_found" 404 "The server does not have the script";
+    GroupNotFound "group_not_found" 404 "The stream or its consumer group does not exist";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here";
     NotAcceptable "not_acceptable" 406 "The answer cannot be given in a media type the request accepts";
     RequestTimeout "request_timeout" 408 "The request took too long to arrive";
@@ -183,6 +185,8 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("EXECABORT", Code::Conflict, false),
     ("BUSYGROUP", Code::Conflict, false),
     ("BUSYKEY", Code::Conflict, false),
+    ("NOSCRIPT", Code::ScriptNotFound, false),
+    ("NOGROUP", Code::GroupNotFound, false),
     ("NOAUTH", Code::BackendDenied, false),
     ("WRONGPASS", Code::BackendDenied, false),
     ("NOPERM", Code::BackendDenied, false),

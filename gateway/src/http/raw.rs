@@ -114,11 +114,12 @@ fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn check(known: Option<operation::Id>, words: &[&[u8]], incoming: Incoming<'_>) -> Result<(), Error> {
-    match known {
-        Some(id) => call::check_callable(incoming.database, id),
-        None => match operation::resolve::unshareable(words) {
-            Some(reason) => Err(Error::new(Code::NotAvailableYet, reason).param("command")),
-            None => Ok(()),
-        },
-    }
+    let reason = match known {
+        Some(id) => {
+            call::check_callable(incoming.database, id)?;
+            operation::resolve::waits(id, words)
+        }
+        None => operation::resolve::unshareable(words),
+    };
+    reason.map_or(Ok(()), |reason| Err(Error::new(Code::NotAvailableYet, reason).param("command")))
 }

@@ -1,7 +1,11 @@
 //! Calls as resources: the routes of the operation table, matched on the raw path. The four projections own what a
 //! resource adds to a call: 404, paging, a value's bytes.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    sync::OnceLock,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -22,6 +26,7 @@ use crate::{
     operation::{
         self, Id,
         arguments::{Arguments, Given},
+        param::Param,
         route::{Choice, Method, Projection, Route},
     },
     resp::Scanner,
@@ -45,13 +50,16 @@ enum Segment {
     Variable(&'static str),
 }
 
-fn resources() -> &'static [Resource] {
-    static RESOURCES: OnceLock<Vec<Resource>> = OnceLock::new();
+/// All resources by the word that they begin with, so that finding one does not take longer the more there are.
+fn resources() -> &'static HashMap<&'static str, Vec<Resource>> {
+    static RESOURCES: OnceLock<HashMap<&'static str, Vec<Resource>>> = OnceLock::new();
     RESOURCES.get_or_init(|| {
-        let mut resources: Vec<Resource> = Vec::new();
+        let mut all: HashMap<&'static str, Vec<Resource>> = HashMap::new();
         for id in operation::ids() {
             for route in id.operation().routes {
                 let segments: Vec<Segment> = route.template[1..].split('/').map(segment).collect();
+                let Segment::Word(first) = segments[0] else { unreachable!("a template begins with a word") };
+                let resources = all.entry(first).or_default();
                 // Two operations may call the same variable `key` and `keys`; the place is the same.
                 match resources.iter_mut().find(|resource| same_path(&resource.segments, &segments)) {
                     Some(resource) => resource.routes.push((id, route)),
@@ -59,7 +67,10 @@ fn resources() -> &'static [Resource] {
                 }
             }
         }
-        resources
+        for resource in all.values_mut().flatten() {
+            resource.routes.sort_by_key(|(_, route)| route.choice == Choice::Else);
+        }
+        all
     })
 }
 
@@ -86,14 +97,14 @@ pub(super) fn exists(path: &str) -> bool {
 
 /// Whether resources begin with a word.
 pub(super) fn begins(word: &str) -> bool {
-    resources().iter().any(|resource| matches!(resource.segments.first(), Some(Segment::Word(known)) if *known == word))
+    resources().contains_key(word)
 }
 
 /// The resource at a path and the raw text of its variables. With a key from elsewhere, the key's place is empty or, at
 /// the end, missing.
 fn find(path: &str, key_from_query: bool) -> Option<(&'static Resource, Vec<(&'static str, &str)>)> {
     let parts: Vec<&str> = path.split('/').collect();
-    resources().iter().find_map(|resource| {
+    resources().get(parts[0])?.iter().find_map(|resource| {
         let mut variables = Vec::new();
         let missing =
             key_from_query && parts.len() + 1 == resource.segments.len() && resource.segments.last() == Some(&Segment::Variable("key"));
@@ -186,8 +197,12 @@ impl Read<'_> {
             Media::Json => Arguments::from_json(self.body)?,
             Media::Bytes => Arguments::default(),
         };
+        // A part in the path makes an element of what repeats; the other parts stand beside the arguments.
+        let mut element = Arguments::default();
+        let gathered = params.iter().find(|param| self.path.iter().any(|(name, _)| param.gathers(name)));
+        let parts = gathered.map(Param::parts).unwrap_or_default();
         if self.media == Media::Bytes {
-            let value = full("value").ok_or_else(|| {
+            let value = full("value").or_else(|| parts.iter().copied().find(|part| *part == "value")).ok_or_else(|| {
                 Error::new(Code::UnsupportedMediaType, "there is no value here that could be sent as it is").param("Content-Type")
             })?;
             given.push(value, Given::Bytes(Cow::Borrowed(self.body)));
@@ -201,13 +216,24 @@ impl Read<'_> {
                 )
                 .param(*name));
             }
-            given.push(full(name).unwrap_or(name), Given::Bytes(value));
+            match gathered {
+                Some(param) if param.gathers(name) => element.push(*name, Given::Bytes(value)),
+                _ => given.push(full(name).unwrap_or(name), Given::Bytes(value)),
+            }
         }
         if let Some(key) = self.key {
             given.push(full("key").unwrap_or("key"), Given::Bytes(request::base64(key, KEY_BASE64)?.into()));
         }
         for (name, value) in &self.query {
             given.push(full(name).unwrap_or(name), Given::Text(Cow::Borrowed(value)));
+        }
+        if let Some(param) = gathered {
+            for part in parts {
+                if let Some(value) = given.remove(part) {
+                    element.push(part, value);
+                }
+            }
+            given.push(param.name, Given::Element(Box::new(element)));
         }
         Ok(given)
     }
@@ -216,7 +242,7 @@ impl Read<'_> {
     fn choose(&self, routes: &[(Id, &'static Route)]) -> Result<(Id, &'static Route, Arguments<'_>), Error> {
         for (id, route) in routes {
             match route.choice {
-                Choice::Only | Choice::Part(_) => return Ok((*id, route, self.arguments(*id)?)),
+                Choice::Only | Choice::Else | Choice::Part(_) => return Ok((*id, route, self.arguments(*id)?)),
                 Choice::When(name) => {
                     let given = self.arguments(*id)?;
                     if given.get(name).is_some() {
@@ -246,7 +272,9 @@ async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Rea
     let absent = given.is_true("nx");
     let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
     let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
-    let nothing = done.is_null() || (route.projection == Projection::Item && &*done.frame == b":0\r\n");
+    // A count of none, or nothing in it. What is put cannot be missing.
+    let none = route.projection == Projection::Item && route.method != Method::Put && matches!(&*done.frame, b":0\r\n" | b"*0\r\n");
+    let nothing = done.is_null() || none;
     // A change that answers with the value before it has none to answer with when it is the first, and `nx` holds.
     let first = done.plan.reads && done.plan.shape.is_bytes() && (absent || !conditional);
     if nothing && !first && route.projection != Projection::Collection {

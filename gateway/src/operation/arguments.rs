@@ -20,6 +20,8 @@ pub enum Given<'a> {
     Text(Cow<'a, str>),
     /// Exactly these bytes, from a path or a raw body, whatever the encoding. A list takes each as an element.
     Bytes(Cow<'a, [u8]>),
+    /// The one element of what repeats as objects or pairs, by its parts. Of a pair they are the first and the second.
+    Element(Box<Arguments<'a>>),
 }
 
 /// Names and values, in the order given.
@@ -79,7 +81,7 @@ impl<'a> Arguments<'a> {
         match self.get(name) {
             Some(Given::Json(value)) => value.get() == "true",
             Some(Given::Text(value)) => matches!(&**value, "" | "true"),
-            Some(Given::Bytes(_)) | None => false,
+            Some(Given::Bytes(_) | Given::Element(_)) | None => false,
         }
     }
 

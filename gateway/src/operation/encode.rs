@@ -130,7 +130,11 @@ impl Encoder<'_, '_> {
             self.absent(param)?;
             return Ok((0, false));
         };
-        let at = |error: Error| locate(error, param.name);
+        let at = |error: Error| match first {
+            // Its parts go by their own names.
+            Given::Element(_) if error.param.is_some() => error,
+            _ => locate(error, param.name),
+        };
         let used = match param.kind {
             Kind::Flag | Kind::Modifier => {
                 if !read::flag(first).map_err(at)? {
@@ -152,6 +156,9 @@ impl Encoder<'_, '_> {
                 1
             }
         };
+        if let Some(other) = replaced(param, arguments) {
+            return Err(excluded(other, param.name));
+        }
         for effect in param.effects {
             self.effect(effect);
         }
@@ -168,13 +175,16 @@ impl Encoder<'_, '_> {
             used += more;
             if given {
                 if let Some(first) = chosen {
-                    let detail = format!("`{}` and `{}` exclude each other", first.name, choice.name);
-                    return Err(Error::new(Code::InvalidArgument, detail).param(choice.name));
+                    return Err(excluded(first.name, choice.name));
                 }
                 chosen = Some(choice);
             }
         }
-        if chosen.is_none() && group.required {
+        let replaced = replaced(group, arguments);
+        if let (Some(other), Some(choice)) = (replaced, chosen) {
+            return Err(excluded(other, choice.name));
+        }
+        if chosen.is_none() && group.required && replaced.is_none() {
             let names: Vec<_> = choices.iter().map(|choice| format!("`{}`", choice.name)).collect();
             return Err(Error::new(Code::MissingArgument, format!("One of {} is required", names.join(", "))).param(choices[0].name));
         }
@@ -231,6 +241,16 @@ impl Encoder<'_, '_> {
     pub(super) fn number(&mut self, number: usize) {
         self.word(itoa::Buffer::new().format(number).as_bytes());
     }
+}
+
+/// The argument that is given in place of this one.
+fn replaced(param: &Param, arguments: &Arguments<'_>) -> Option<&'static str> {
+    param.instead.filter(|other| arguments.get(other).is_some_and(|given| !matches!(read::flag(given), Ok(false))))
+}
+
+#[cold]
+fn excluded(other: &str, name: &'static str) -> Error {
+    Error::new(Code::InvalidArgument, format!("`{other}` and `{name}` exclude each other")).param(name)
 }
 
 /// Names the argument at fault; inside an object, by its path.

@@ -1,107 +1,533 @@
-//! Writing JSON strings. Runs that need no escape are copied whole; eight bytes are looked at together.
+//! JSON documents: of Redis 8, of Redis Stack, and of the module for Valkey. Documents stand in arguments and results as themselves.
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+use super::access::Category::{Json, Read, Slow, Write};
+use super::param::Kind::{Bytes, Integer, Key};
+use super::param::{Count, Effect, Kind, Param, Role};
+use super::shape::Shape;
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use crate::error::Code;
 
-/// Appends a JSON string.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    out.reserve(rest.len() + 2);
-    out.push(b'"');
-    loop {
-        let plain = plain(rest);
-        out.extend_from_slice(&rest[..plain]);
-        let Some(&byte) = rest.get(plain) else { break };
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-        }
-        rest = &rest[plain + 1..];
-    }
-    out.push(b'"');
-}
+const SINCE: Since = Since { redis: Some("8.0.0"), valkey: Some("8.1.0") };
+const REDIS: Since = Since { redis: Some("8.0.0"), valkey: None };
+const PATH: Param = Param::optional("path", Bytes, "Where in the document, such as `$.a`; all of it if absent");
+const PLACE: Param = Param::required("path", Bytes, "Where in the document, such as `$.a`");
+const DOCUMENT: &str = r#"JSON.SET d $ {"a":1,"l":[1,2],"s":"x","t":true}"#;
+/// With the options for spaces the result is a text: they may be no JSON.
+const FORMATTED: &[Effect] = &[Effect::Shape(Shape::Nullable(&Shape::Bytes))];
 
-/// The number of bytes before the first that has to be escaped.
-fn plain(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk() {
-        let special = special(u64::from_le_bytes(*chunk));
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let tail = bytes[at..].iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
-    tail.map_or(bytes.len(), |tail| at + tail)
-}
-
-/// Marks the bytes that have to be escaped by their high bit; the lowest mark is exact.
-fn special(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let below = |limit: u64, word: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
-    below(0x20, word) | below(1, word ^ (ONES * u64::from(b'"'))) | below(1, word ^ (ONES * u64::from(b'\\')))
-}
-
-/// Whether it is a number of JSON.
-pub(super) fn is_number(text: &[u8]) -> bool {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut rest = text.strip_prefix(b"-").unwrap_or(text);
-    let whole = digits(rest);
-    if whole == 0 || (whole > 1 && rest[0] == b'0') {
-        return false;
-    }
-    rest = &rest[whole..];
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let places = digits(fraction);
-        if places == 0 {
-            return false;
-        }
-        rest = &fraction[places..];
-    }
-    if let [b'e' | b'E', exponent @ ..] = rest {
-        let exponent = exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
-        let places = digits(exponent);
-        if places == 0 {
-            return false;
-        }
-        rest = &exponent[places..];
-    }
-    rest.is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strings_are_what_serde_json_reads() {
-        for length in 0..20 {
-            for special in (0..0x80_u8).map(char::from).chain(['é', '漢', '🦀', '\u{80}']) {
-                for at in 0..=length {
-                    let text: String = (0..length).map(|index| if index == at { special } else { 'x' }).collect();
-                    let mut out = Vec::new();
-                    write_string(&mut out, &text);
-                    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_are_those_of_json() {
-        for number in ["0", "-1", "10.5", "1e+20", "3.0000000000000004", "-0.5E-7"] {
-            assert!(is_number(number.as_bytes()), "{number}");
-        }
-        for other in ["", "-", "01", ".5", "5.", "inf", "-nan", "1e", "0x1"] {
-            assert!(!is_number(other.as_bytes()), "{other}");
-        }
-    }
-}
+/// The operations of the group, in the order of their names.
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "json_arrappend",
+        command: Command::new(&["JSON.ARRAPPEND"]),
+        group: Group::Json,
+        summary: "Adds elements to the end of arrays; the result is their lengths",
+        since: SINCE,
+        params: &[Param::key(Role::WRITE), PLACE, Param::required("values", Kind::List(&Kind::Json, Count::Omitted), "Any JSON each")],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.l","values":[3,{"b":null}]}"#,
+            answer: r#"{"result":[4]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_arrindex",
+        command: Command::new(&["JSON.ARRINDEX"]),
+        group: Group::Json,
+        summary: "Where an element is in arrays; -1 if it is not",
+        since: SINCE,
+        params: &[
+            Param::key(Role::READ),
+            PLACE,
+            Param::required("value", Kind::Json, "The element"),
+            Param::optional("start", Integer, "Where to begin"),
+            Param::optional("stop", Integer, "Where to end").requires("start"),
+        ],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.l","value":2}"#,
+            answer: r#"{"result":[1]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_arrinsert",
+        command: Command::new(&["JSON.ARRINSERT"]),
+        group: Group::Json,
+        summary: "Puts elements into arrays; the result is their lengths",
+        since: SINCE,
+        params: &[
+            Param::key(Role::WRITE),
+            PLACE,
+            Param::required("index", Integer, "Before which element; below 0, from the end"),
+            Param::required("values", Kind::List(&Kind::Json, Count::Omitted), "Any JSON each"),
+        ],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.l","index":0,"values":[0]}"#,
+            answer: r#"{"result":[3]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_arrlen",
+        command: Command::new(&["JSON.ARRLEN"]),
+        group: Group::Json,
+        summary: "The lengths of arrays",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[2]}"#, exact: true },
+    },
+    Operation {
+        name: "json_arrpop",
+        command: Command::new(&["JSON.ARRPOP"]),
+        group: Group::Json,
+        summary: "Takes an element out of arrays; the result is those elements",
+        since: SINCE,
+        params: &[
+            Param::key(Role::READ_WRITE),
+            Param::optional("path", Bytes, "Where in the document, such as `$.a`; all of it if absent"),
+            Param::optional("index", Integer, "Which; below 0, from the end; the last if absent").requires("path"),
+        ],
+        reply: Shape::Nullable(&Shape::Json),
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[2]}"#, exact: true },
+    },
+    Operation {
+        name: "json_arrtrim",
+        command: Command::new(&["JSON.ARRTRIM"]),
+        group: Group::Json,
+        summary: "Leaves arrays a part of their elements; the result is their lengths",
+        since: SINCE,
+        params: &[
+            Param::key(Role::WRITE),
+            PLACE,
+            Param::required("start", Integer, "The first that stays"),
+            Param::required("stop", Integer, "The last that stays"),
+        ],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.l","start":0,"stop":0}"#,
+            answer: r#"{"result":[1]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_clear",
+        command: Command::new(&["JSON.CLEAR"]),
+        group: Group::Json,
+        summary: "Empties arrays and objects and sets numbers to 0; the result is how many",
+        since: SINCE,
+        params: &[Param::key(Role::WRITE), PATH],
+        reply: Shape::Integer,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
+    },
+    Operation {
+        name: "json_debug",
+        command: Command::new(&["JSON.DEBUG"]),
+        group: Group::Json,
+        summary: "How many bytes of memory values take",
+        since: SINCE,
+        params: &[Param::fixed("MEMORY"), Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.a"}"#, answer: r#"{"result":[8]}"#, exact: false },
+    },
+    Operation {
+        name: "json_del",
+        command: Command::new(&["JSON.DEL"]),
+        group: Group::Json,
+        summary: "Removes values; the result is how many",
+        since: SINCE,
+        params: &[Param::key(Role::DELETE), PATH],
+        reply: Shape::Integer,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
+    },
+    Operation {
+        name: "json_forget",
+        command: Command::new(&["JSON.FORGET"]),
+        group: Group::Json,
+        summary: "Removes values; the result is how many (an alias)",
+        since: SINCE,
+        params: &[Param::key(Role::DELETE), PATH],
+        reply: Shape::Integer,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":1}"#, exact: true },
+    },
+    Operation {
+        name: "json_get",
+        command: Command::new(&["JSON.GET"]),
+        group: Group::Json,
+        summary: "A document, or parts of it; an array of what matches for a path that begins with `$`",
+        since: SINCE,
+        params: &[
+            Param::key(Role::READ),
+            Param { effects: FORMATTED, ..Param::option("indent", "INDENT", Bytes, "What to indent by, as text") },
+            Param { effects: FORMATTED, ..Param::option("newline", "NEWLINE", Bytes, "What to end lines with, as text") },
+            Param { effects: FORMATTED, ..Param::option("space", "SPACE", Bytes, "What to put behind colons, as text") },
+            Param::optional(
+                "paths",
+                Kind::List(&Bytes, Count::Omitted),
+                "Where in the document; with several, an object with a member for each",
+            ),
+        ],
+        reply: Shape::Nullable(&Shape::Json),
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","paths":["$.l"]}"#, answer: r#"{"result":[[1,2]]}"#, exact: true },
+    },
+    Operation {
+        name: "json_merge",
+        command: Command::new(&["JSON.MERGE"]),
+        group: Group::Json,
+        summary: "Merges JSON into a document, where null removes a member",
+        since: REDIS,
+        params: &[Param::key(Role::WRITE), PLACE, Param::required("value", Kind::Json, "What to merge")],
+        reply: Shape::Word,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$","value":{"b":2,"a":null}}"#,
+            answer: r#"{"result":"OK"}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_mget",
+        command: Command::new(&["JSON.MGET"]),
+        group: Group::Json,
+        summary: "A part of each of several documents; null for what is missing",
+        since: SINCE,
+        params: &[Param::required("keys", Kind::List(&Key(Role::READ), Count::Omitted), "The keys"), PLACE],
+        reply: Shape::List(&Shape::Nullable(&Shape::Json)),
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Ordered,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"keys":["d","missing"],"path":"$.a"}"#,
+            answer: r#"{"result":[[1],null]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_mset",
+        command: Command::new(&["JSON.MSET"]),
+        group: Group::Json,
+        summary: "Stores several values at once",
+        since: SINCE,
+        params: &[Param::required(
+            "documents",
+            Kind::Objects(
+                &[Param::required("key", Key(Role::WRITE), "The key"), PLACE, Param::required("value", Kind::Json, "Any JSON")],
+                Count::Omitted,
+            ),
+            "What to store, and where",
+        )],
+        reply: Shape::Word,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[],
+            arguments: r#"{"documents":[{"key":"a","path":"$","value":{"n":1}},{"key":"b","path":"$","value":[2]}]}"#,
+            answer: r#"{"result":"OK"}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_numincrby",
+        command: Command::new(&["JSON.NUMINCRBY"]),
+        group: Group::Json,
+        summary: "Adds to numbers; the result is what they are then",
+        since: SINCE,
+        params: &[Param::key(Role::READ_WRITE), PLACE, Param::required("value", Kind::Double, "What to add")],
+        reply: Shape::Json,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.a","value":2}"#,
+            answer: r#"{"result":[3]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_nummultby",
+        command: Command::new(&["JSON.NUMMULTBY"]),
+        group: Group::Json,
+        summary: "Multiplies numbers; the result is what they are then",
+        since: SINCE,
+        params: &[Param::key(Role::READ_WRITE), PLACE, Param::required("value", Kind::Double, "What to multiply by")],
+        reply: Shape::Json,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.a","value":2}"#,
+            answer: r#"{"result":[2]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_numpowby",
+        command: Command::new(&["JSON.NUMPOWBY"]),
+        group: Group::Json,
+        summary: "Raises numbers to a power; the result is what they are then",
+        since: REDIS,
+        params: &[Param::key(Role::READ_WRITE), PLACE, Param::required("value", Kind::Double, "The power")],
+        reply: Shape::Json,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.a","value":2}"#,
+            answer: r#"{"result":[1]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_objkeys",
+        command: Command::new(&["JSON.OBJKEYS"]),
+        group: Group::Json,
+        summary: "The names of the members of objects",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$"}"#,
+            answer: r#"{"result":[["a","l","s","t"]]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_objlen",
+        command: Command::new(&["JSON.OBJLEN"]),
+        group: Group::Json,
+        summary: "How many members objects have",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$"}"#, answer: r#"{"result":[4]}"#, exact: true },
+    },
+    Operation {
+        name: "json_resp",
+        command: Command::new(&["JSON.RESP"]),
+        group: Group::Json,
+        summary: "Values in the server's own notation",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.l"}"#, answer: r#"{"result":[["[",1,2]]}"#, exact: true },
+    },
+    Operation {
+        name: "json_set",
+        command: Command::new(&["JSON.SET"]),
+        group: Group::Json,
+        summary: "Stores a document, or a value in one; null if a condition does not hold",
+        since: SINCE,
+        params: &[
+            Param::key(Role::WRITE),
+            PLACE,
+            Param::required("value", Kind::Json, "Any JSON"),
+            Param::one_of(
+                "condition",
+                &[
+                    Param::flag("nx", "NX", "Only if it is missing").effects(&[Effect::Once]),
+                    Param::flag("xx", "XX", "Only if it is there"),
+                ],
+            ),
+        ],
+        reply: Shape::Nullable(&Shape::Word),
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[],
+            arguments: r#"{"key":"d","path":"$","value":{"a":[1,2.50],"b":null}}"#,
+            answer: r#"{"result":"OK"}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_strappend",
+        command: Command::new(&["JSON.STRAPPEND"]),
+        group: Group::Json,
+        summary: "Adds to the end of strings; the result is their lengths",
+        since: SINCE,
+        params: &[Param::key(Role::WRITE), PATH, Param::required("value", Kind::Json, "A JSON string")],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example {
+            given: &[DOCUMENT],
+            arguments: r#"{"key":"d","path":"$.s","value":"yz"}"#,
+            answer: r#"{"result":[3]}"#,
+            exact: true,
+        },
+    },
+    Operation {
+        name: "json_strlen",
+        command: Command::new(&["JSON.STRLEN"]),
+        group: Group::Json,
+        summary: "The lengths of strings",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.s"}"#, answer: r#"{"result":[1]}"#, exact: true },
+    },
+    Operation {
+        name: "json_toggle",
+        command: Command::new(&["JSON.TOGGLE"]),
+        group: Group::Json,
+        summary: "Makes true false, and false true; the result is what they are then",
+        since: SINCE,
+        params: &[Param::key(Role::READ_WRITE), PLACE],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::write(&[Json, Write, Slow]),
+        idempotent: false,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.t"}"#, answer: r#"{"result":[0]}"#, exact: true },
+    },
+    Operation {
+        name: "json_type",
+        command: Command::new(&["JSON.TYPE"]),
+        group: Group::Json,
+        summary: "What values are",
+        since: SINCE,
+        params: &[Param::key(Role::READ), PATH],
+        reply: Shape::Raw,
+        mode: Mode::Call,
+        access: Access::read(&[Json, Read, Slow]),
+        idempotent: true,
+        split: Split::Never,
+        routes: &[],
+        errors: &[Code::WrongType, Code::RedisError, Code::UnsupportedByServer],
+        example: Example { given: &[DOCUMENT], arguments: r#"{"key":"d","path":"$.a"}"#, answer: r#"{"result":["integer"]}"#, exact: true },
+    },
+];

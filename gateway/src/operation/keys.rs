@@ -1,6 +1,6 @@
 //! What works on keys of every type.
 
-use super::access::Category::{Connection, Dangerous, Fast, Keyspace, List, Read, Set, Slow, Sortedset, Write};
+use super::access::Category::{Blocking, Connection, Dangerous, Fast, Keyspace, List, Read, Set, Slow, Sortedset, Write};
 use super::param::Kind::{self, Base64, Bytes, Integer, Key, Text};
 use super::param::{Count, Effect, Param, Role, Token};
 use super::route::Method::{Delete, Get, Patch};
@@ -81,6 +81,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Route::only(Delete, "/keys", Projection::Collection),
             Route::only(Delete, "/keys/{key}", Projection::Item),
             Route::only(Delete, "/strings/{key}", Projection::Item),
+            Route::shared(Delete, "/hashes/{key}", Projection::Item, Choice::Else),
+            Route::shared(Delete, "/lists/{key}", Projection::Item, Choice::Else),
+            Route::shared(Delete, "/sets/{key}", Projection::Item, Choice::Else),
+            Route::shared(Delete, "/sorted-sets/{key}", Projection::Item, Choice::Else),
+            Route::shared(Delete, "/streams/{key}", Projection::Item, Choice::Else),
         ],
         errors: &[],
         example: Example { given: &["MSET a 1 b 2"], arguments: r#"{"keys":["a","b","missing"]}"#, answer: r#"{"result":2}"#, exact: true },
@@ -754,7 +759,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         reply: Shape::Record(&[Field::new("numlocal", Shape::Integer), Field::new("numreplicas", Shape::Integer)]),
         mode: Mode::Session("WAITAOF is about the writes of its own connection, and waits"),
-        access: Access::open(&[Slow, Connection]),
+        access: Access::open(&[Slow, Blocking, Connection]),
         idempotent: true,
         split: Split::Never,
         routes: &[],

@@ -3,11 +3,19 @@
 
 mod access;
 pub mod arguments;
+mod bitmaps;
+mod cluster;
+mod connection;
 pub mod encode;
+mod geo;
+mod hashes;
+mod hyperloglog;
 mod json;
 mod keys;
+mod lists;
 pub mod openapi;
 pub mod param;
+mod pubsub;
 mod read;
 pub mod render;
 pub mod resolve;
@@ -15,8 +23,18 @@ pub mod route;
 #[cfg(test)]
 mod samples;
 mod schema;
+mod scripting;
+mod server;
+mod sets;
 pub mod shape;
+mod sorted_sets;
+mod streams;
 mod strings;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod transactions;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -138,6 +156,36 @@ pub enum Group {
     Strings,
     /// What works on keys of every type.
     Keys,
+    /// Hashes and their fields.
+    Hashes,
+    /// Lists.
+    Lists,
+    /// Sets.
+    Sets,
+    /// Sorted sets.
+    SortedSets,
+    /// Places on the earth.
+    Geo,
+    /// Counts of different elements.
+    HyperLogLog,
+    /// Bitmaps and bit fields.
+    Bitmaps,
+    /// Streams and their consumer groups.
+    Streams,
+    /// Channels.
+    Pubsub,
+    /// Scripts and libraries of functions.
+    Scripting,
+    /// Transactions.
+    Transactions,
+    /// JSON documents.
+    Json,
+    /// What concerns one connection.
+    Connection,
+    /// Managing a server.
+    Server,
+    /// Managing a cluster.
+    Cluster,
 }
 
 impl Group {
@@ -146,6 +194,21 @@ impl Group {
         match self {
             Self::Strings => "strings",
             Self::Keys => "keys",
+            Self::Hashes => "hashes",
+            Self::Lists => "lists",
+            Self::Sets => "sets",
+            Self::SortedSets => "sorted-sets",
+            Self::Geo => "geo",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Bitmaps => "bitmaps",
+            Self::Streams => "streams",
+            Self::Pubsub => "pubsub",
+            Self::Scripting => "scripting",
+            Self::Transactions => "transactions",
+            Self::Json => "json",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -223,7 +286,25 @@ impl Id {
     }
 }
 
-const GROUPS: &[&[Operation]] = &[strings::OPERATIONS, keys::OPERATIONS];
+const GROUPS: &[&[Operation]] = &[
+    strings::OPERATIONS,
+    keys::OPERATIONS,
+    hashes::OPERATIONS,
+    lists::OPERATIONS,
+    sets::OPERATIONS,
+    sorted_sets::OPERATIONS,
+    geo::OPERATIONS,
+    hyperloglog::OPERATIONS,
+    bitmaps::OPERATIONS,
+    streams::OPERATIONS,
+    pubsub::OPERATIONS,
+    scripting::OPERATIONS,
+    transactions::OPERATIONS,
+    json::OPERATIONS,
+    connection::OPERATIONS,
+    server::OPERATIONS,
+    cluster::OPERATIONS,
+];
 
 const COUNT: usize = {
     let (mut count, mut group) = (0, 0);
@@ -263,130 +344,4 @@ pub fn ids() -> impl Iterator<Item = Id> {
 pub fn find(name: &str) -> Option<Id> {
     static BY_NAME: OnceLock<HashMap<&str, Id>> = OnceLock::new();
     BY_NAME.get_or_init(|| ids().map(|id| (id.operation().name, id)).collect()).get(name).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use param::{Kind, Param};
-    use route::Choice;
-
-    /// Words of paths that are not operations.
-    const RESERVED: &[&str] =
-        &["ws", "pipeline", "transaction", "raw", "session", "cancel", "authenticate", "observe", "consume", "whoami"];
-
-    /// Words of paths that begin resources. `keys` is an operation as well, which is called by POST alone; the resource has no POST.
-    const RESOURCES: &[&str] =
-        &["strings", "hashes", "lists", "sets", "sorted-sets", "streams", "channels", "scripts", "functions", "info", "cluster"];
-
-    #[test]
-    fn names_are_the_words_of_the_command() {
-        for operation in all() {
-            let name = operation.command.words.join("_").to_lowercase().replace(['-', '.', '|'], "_");
-            assert_eq!(operation.name, name);
-            assert!(operation.command.words.iter().all(|word| word.to_uppercase() == *word), "{name}");
-            assert!(!RESERVED.contains(&operation.name), "{name} is reserved");
-            assert!(!RESOURCES.contains(&operation.name), "{name} is a resource");
-        }
-        assert!(find("nonsense").is_none());
-    }
-
-    #[test]
-    fn entries_are_in_order_and_found() {
-        for group in GROUPS {
-            assert!(group.is_sorted_by(|one, next| one.name < next.name && one.group == next.group));
-        }
-        for id in ids() {
-            assert_eq!(find(id.operation().name), Some(id));
-            assert!(std::ptr::eq(all()[id.index()], id.operation()));
-        }
-    }
-
-    #[test]
-    fn entries_are_whole() {
-        for operation in all() {
-            let name = operation.name;
-            assert!(operation.since.redis.is_some() || operation.since.valkey.is_some(), "{name}");
-            assert!(!operation.summary.is_empty() && !operation.summary.ends_with('.'), "{name}");
-            assert!(!operation.changes() || operation.access.class != Class::Read, "{name} changes data and asks for reading alone");
-            check_params(name, operation.params);
-            let names: Vec<_> = read::flat(operation.params).iter().map(|param| param.name).collect();
-            assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{name} has an argument twice: {names:?}");
-        }
-    }
-
-    fn check_params(operation: &str, params: &[Param]) {
-        let known: Vec<_> = read::flat(params).iter().map(|param| param.name).collect();
-        for param in params {
-            let name = format!("{operation} {}", param.name);
-            assert!(param.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
-            assert!(param.requires.is_none_or(|other| known.contains(&other)), "{name} requires what is not there");
-            if matches!(param.kind, Kind::List(..) | Kind::Objects(..) | Kind::Pairs(..)) {
-                assert!(param.name.ends_with('s'), "{name} repeats and is no plural");
-            }
-            match param.kind {
-                Kind::OneOf(inner) | Kind::Object(inner) | Kind::Objects(inner, _) => check_params(operation, inner),
-                Kind::Fixed(_) => {}
-                _ => assert!(!param.about.is_empty(), "{name} is not described"),
-            }
-        }
-    }
-
-    #[test]
-    fn routes_name_arguments() {
-        for operation in all() {
-            let params = read::flat(operation.params);
-            for route in operation.routes {
-                let place = format!("{} {} of {}", route.method.name(), route.template, operation.name);
-                for variable in route.variables() {
-                    assert!(params.iter().any(|param| param.answers_to(variable)), "{place} has no argument `{variable}`");
-                }
-                match route.choice {
-                    Choice::When(argument) => assert!(params.iter().any(|param| param.name == argument), "{place}"),
-                    Choice::Word(word) => assert!(params.iter().all(|param| !param.answers_to(word)), "{place}"),
-                    Choice::Only | Choice::Part(_) => {}
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn routes_do_not_clash() {
-        let mut places = Vec::new();
-        for operation in all() {
-            for route in operation.routes {
-                let path: Vec<_> = route.template.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect();
-                places.push((route.method, path.join("/"), route, operation));
-            }
-        }
-        for (at, (method, path, route, operation)) in places.iter().enumerate() {
-            for (_, _, other, another) in places[..at].iter().filter(|(m, p, ..)| m == method && p == path) {
-                let place = format!("{} {path} of {} and {}", method.name(), operation.name, another.name);
-                assert_eq!(route.template, other.template, "{place} name their variables differently");
-                match (route.choice, other.choice) {
-                    (Choice::Part(one), Choice::Part(two)) => assert_ne!(one, two, "{place}"),
-                    (Choice::When(one) | Choice::Word(one), Choice::When(two) | Choice::Word(two)) => assert_ne!(one, two, "{place}"),
-                    _ => panic!("{place} clash"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn examples_are_encoded() {
-        let rules = encode::Rules { encoding: encode::Encoding::Utf8, max_key_bytes: 1024, max_value_bytes: 1024 };
-        for operation in all() {
-            let arguments = arguments::Arguments::from_json(operation.example.arguments.as_bytes()).unwrap();
-            let mut out = bytes::BytesMut::new();
-            let plan = operation.encode_any(&arguments, &rules, &mut out);
-            assert!(plan.is_ok(), "{}: {plan:?}", operation.name);
-            let mut scanner = crate::resp::Scanner::default();
-            assert_eq!(scanner.scan(&out), Ok(Some(out.len())), "{}", operation.name);
-            serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(operation.example.answer).unwrap();
-            let refused = operation.encode(&arguments, &rules, &mut out).err().map(|error| error.code);
-            assert_eq!(refused, (operation.mode != Mode::Call).then_some(Code::NotAvailableYet), "{}", operation.name);
-        }
-    }
 }

@@ -96,18 +96,24 @@ fn by_name(operation: &Operation) -> Value {
 fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
     let (first, route) = routes[0];
     let shared = route.choice != Choice::Only;
+    let parts = matches!(route.choice, Choice::Part(_));
     let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
     let variables: Vec<&str> = route.variables().collect();
     for name in &variables {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"},
             "description": "Any bytes, percent-encoded"}));
     }
-    let params =
-        |operation: &'static [Param]| flat(operation).into_iter().filter(|param| !variables.iter().any(|name| param.answers_to(name)));
+    let params = |operation: &'static [Param]| {
+        flat(operation).into_iter().filter(|param| !variables.iter().any(|name| param.answers_to(name) || param.gathers(name)))
+    };
     let takes_body = matches!(method, Method::Put | Method::Patch | Method::Post);
-    if !takes_body && !shared {
-        for param in params(first.params) {
-            parameters.push(query(param, true));
+    if !takes_body && !parts {
+        let mut known = Vec::new();
+        for param in routes.iter().flat_map(|(operation, _)| params(operation.params)) {
+            if !known.contains(&param.name) {
+                known.push(param.name);
+                parameters.push(query(param, !shared));
+            }
         }
     }
     let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| operation.errors).copied().chain([Code::KeyNotFound]).collect();
@@ -157,7 +163,7 @@ fn answered(routes: &[(&Operation, &Route)]) -> Value {
             let result = json!({"type": "object", "properties": parts});
             json!({"content": {"application/json": {"schema": {"type": "object", "properties": {"result": result}}}}})
         }
-        Choice::When(_) | Choice::Word(_) => {
+        Choice::When(_) | Choice::Word(_) | Choice::Else => {
             let answers: Vec<Value> = routes.iter().map(|(operation, _)| schema::answer(operation)).collect();
             json!({"content": {"application/json": {"schema": {"anyOf": answers}}}})
         }
@@ -186,7 +192,7 @@ fn body(operation: &Operation, route: &Route, variables: &[&str]) -> Value {
             require(word);
             schema["properties"][word] = json!({"const": true});
         }
-        Choice::Only | Choice::Part(_) => {}
+        Choice::Only | Choice::Else | Choice::Part(_) => {}
     }
     schema
 }

@@ -18,6 +18,8 @@ pub struct Param {
     pub default: Option<&'static str>,
     /// Another argument that it makes no sense without.
     pub requires: Option<&'static str>,
+    /// Another argument that takes its place: never both, and with that one it is not required.
+    pub instead: Option<&'static str>,
     /// The first versions that have it, if it is newer than its operation.
     pub since: Option<Since>,
     /// What else its presence changes.
@@ -55,6 +57,8 @@ pub enum Kind {
     Bytes,
     /// Bytes that are never text: always in base64.
     Base64,
+    /// A JSON document, as itself; sent as its text.
+    Json,
     /// A name or a word, always text.
     Text,
     /// A signed 64-bit integer.
@@ -161,7 +165,18 @@ pub enum Effect {
 impl Param {
     /// A required argument without a token.
     pub const fn required(name: &'static str, kind: Kind, about: &'static str) -> Self {
-        Self { name, token: Token::None, kind, required: true, default: None, requires: None, since: None, effects: &[], about }
+        Self {
+            name,
+            token: Token::None,
+            kind,
+            required: true,
+            default: None,
+            requires: None,
+            instead: None,
+            since: None,
+            effects: &[],
+            about,
+        }
     }
 
     /// The key of an operation that has one.
@@ -227,6 +242,12 @@ impl Param {
         Self { requires: Some(other), ..self }
     }
 
+    /// With an argument that takes its place.
+    #[must_use]
+    pub const fn instead(self, other: &'static str) -> Self {
+        Self { instead: Some(other), ..self }
+    }
+
     /// With the versions that have it.
     #[must_use]
     pub const fn since(self, redis: Option<&'static str>, valkey: Option<&'static str>) -> Self {
@@ -243,4 +264,21 @@ impl Param {
     pub fn answers_to(&self, name: &str) -> bool {
         self.name == name || (matches!(self.kind, Kind::List(..)) && self.name.strip_suffix('s') == Some(name))
     }
+
+    /// Whether `name` in a path is a part of the one element of this argument; the others are given beside it.
+    pub fn gathers(&self, name: &str) -> bool {
+        matches!(self.kind, Kind::Objects(..) | Kind::Pairs(..)) && self.name.strip_suffix('s') == Some(name)
+    }
+
+    /// The parts of an element by their names; the first of a pair goes by what the pair is for.
+    pub fn parts(&self) -> Vec<&'static str> {
+        match self.kind {
+            Kind::Objects(params, _) => super::read::flat(params).iter().map(|param| param.name).collect(),
+            Kind::Pairs(..) => vec![Self::VALUE],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The second of a pair that is given by its parts.
+    pub const VALUE: &'static str = "value";
 }

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
 use super::arguments::{Arguments, Given, elements, members, text};
-use super::encode::{Encoder, Encoding};
+use super::encode::{Encoder, Encoding, locate};
 use super::param::{Count, Kind, Layout, Param, Token};
 use crate::error::{Code, Error};
 
@@ -33,9 +33,11 @@ impl Encoder<'_, '_> {
                     Given::Bytes(bytes) => Cow::Borrowed(bytes.as_ref()),
                     Given::Text(text) => decode(text)?,
                     Given::Json(raw) => decode(&text(raw)?.ok_or_else(|| invalid("It has to be a string in base64"))?)?,
+                    Given::Element(_) => return Err(invalid("It has to be a string in base64")),
                 };
                 self.limited(&value)?;
             }
+            Kind::Json => self.limited(json(given, "It has to be JSON")?.get().as_bytes())?,
             Kind::Text => {
                 let word = literal(given, "It has to be a string")?;
                 self.limited(word.as_bytes())?;
@@ -71,11 +73,16 @@ impl Encoder<'_, '_> {
                 };
                 self.word(word.token.as_bytes());
             }
-            Kind::Pairs(left, right, layout) => {
-                self.pairs(*left, *right, layout, json(given, "It has to be an object or an array of pairs")?)?
-            }
+            Kind::Pairs(left, right, layout) => match given {
+                Given::Element(parts) => self.pair(*left, *right, layout, parts)?,
+                _ => self.pairs(*left, *right, layout, json(given, "It has to be an object or an array of pairs")?)?,
+            },
             Kind::Object(params) => self.scope(params, &Arguments::from_raw(json(given, "It has to be an object")?)?)?,
             Kind::Objects(params, count) => {
+                if let Given::Element(parts) = given {
+                    self.sized(1, count)?;
+                    return self.scope(params, parts);
+                }
                 let objects = elements(json(given, "It has to be an array of objects")?)?;
                 self.sized(objects.len(), count)?;
                 for (at, object) in objects.into_iter().enumerate() {
@@ -165,6 +172,17 @@ impl Encoder<'_, '_> {
         Ok(())
     }
 
+    /// The one pair that is given by its parts.
+    fn pair(&mut self, left: Kind, right: Kind, layout: Layout, parts: &Arguments<'_>) -> Result<(), Error> {
+        self.sized(1, if layout == Layout::Counted { Count::Sent } else { Count::Omitted })?;
+        let mut halves = parts.iter().map(|(_, half)| half);
+        for kind in [left, right] {
+            let missing = || Error::new(Code::MissingArgument, "The argument is required").param(Param::VALUE);
+            self.value(kind, halves.next().ok_or_else(missing)?).map_err(|error| locate(error, Param::VALUE))?;
+        }
+        Ok(())
+    }
+
     fn limited(&mut self, value: &[u8]) -> Result<(), Error> {
         if value.len() > self.rules.max_value_bytes {
             let detail = format!("The value has more than {} bytes", self.rules.max_value_bytes);
@@ -179,6 +197,7 @@ impl Encoder<'_, '_> {
         let text = match given {
             Given::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
             Given::Text(text) => Cow::Borrowed(text.as_ref()),
+            Given::Element(_) => return Err(invalid("It has to be a string")),
             Given::Json(raw) => match text(raw)? {
                 Some(text) => text,
                 None => return number(raw).map(|number| Cow::Borrowed(number.as_bytes())).ok_or_else(|| invalid("It has to be a string")),
@@ -225,6 +244,7 @@ fn literal<'g>(given: &'g Given<'_>, expected: &'static str) -> Result<Cow<'g, s
     match given {
         Given::Text(text) => Ok(Cow::Borrowed(text)),
         Given::Bytes(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| invalid(expected)),
+        Given::Element(_) => Err(invalid(expected)),
         Given::Json(raw) => match text(raw)? {
             Some(text) => Ok(text),
             None => number(raw).map(Cow::Borrowed).ok_or_else(|| invalid(expected)),
@@ -238,6 +258,7 @@ fn json<'g>(given: &'g Given<'_>, expected: &'static str) -> Result<&'g RawValue
         Given::Json(raw) => Ok(raw),
         Given::Text(text) => serde_json::from_str(text).map_err(|_| invalid(expected)),
         Given::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|_| invalid(expected)),
+        Given::Element(_) => Err(invalid(expected)),
     }
 }
 
@@ -247,7 +268,7 @@ pub(super) fn flag(given: &Given<'_>) -> Result<bool, Error> {
         Given::Json(raw) => raw.get(),
         Given::Text(text) if text.is_empty() => "true",
         Given::Text(text) => text,
-        Given::Bytes(_) => "",
+        Given::Bytes(_) | Given::Element(_) => "",
     };
     match word {
         "true" => Ok(true),
@@ -266,7 +287,7 @@ fn is_integer(text: &str) -> bool {
 /// Whether an argument given as `name` is this parameter.
 pub(super) fn names(param: &Param, name: &str, given: &Given<'_>) -> bool {
     match given {
-        Given::Json(_) => param.name == name,
+        Given::Json(_) | Given::Element(_) => param.name == name,
         Given::Text(_) | Given::Bytes(_) => param.answers_to(name),
     }
 }

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Operation;
 use super::encode::{Encoding, Plan};
-use super::json::{is_number, write_string};
 use super::shape::{Field, Shape};
+use super::text;
+use super::write::{is_number, write_string};
 use crate::error::{self, Code, Error};
 use crate::resp::{Item, Malformed, Reader};
 
@@ -136,9 +137,21 @@ impl<'a> Renderer<'a, '_> {
             (_, Item::Bulk(None) | Item::Array(None)) => self.put(b"null"),
             (Shape::Word, Item::Simple(word) | Item::Bulk(Some(word))) => self.word(word)?,
             (Shape::Integer, Item::Integer(integer)) => self.integer(integer),
+            (Shape::Integer, Item::Bulk(Some(literal))) if is_integer(literal) => self.integer(literal),
             (Shape::Double, Item::Bulk(Some(double)) | Item::Simple(double) | Item::Integer(double)) => self.double(double)?,
             (Shape::Bytes, Item::Bulk(Some(bytes)) | Item::Simple(bytes)) => self.bytes(bytes)?,
             (Shape::Base64, Item::Bulk(Some(bytes))) => self.base64(bytes),
+            (Shape::Json, Item::Bulk(Some(document))) => self.json(document)?,
+            (Shape::Json, Item::Array(Some(length))) => self.sequence(b'[', b']', length, |this| this.shape(shape, depth + 1))?,
+            (Shape::Text(of), Item::Bulk(Some(text)) | Item::Simple(text)) => text::write(utf8(text)?, of, self.out),
+            (Shape::Lines(of), Item::Bulk(Some(text))) => {
+                let lines: Vec<&str> = utf8(text)?.lines().filter(|line| !line.is_empty()).collect();
+                let mut rest = lines.iter();
+                self.sequence(b'[', b']', lines.len(), |this| {
+                    text::write(rest.next().ok_or(Fault::Unexpected)?, of, this.out);
+                    Ok(())
+                })?;
+            }
             (Shape::List(of), Item::Array(Some(length))) => self.sequence(b'[', b']', length, |this| this.shape(*of, depth + 1))?,
             (Shape::Map(of), Item::Array(Some(length))) => {
                 self.sequence(b'{', b'}', even(length)?, |this| {
@@ -200,9 +213,22 @@ impl<'a> Renderer<'a, '_> {
     /// Writes `length` items as the fields that are there.
     fn record(&mut self, fields: &[Field], length: usize, depth: usize) -> Result<(), Fault> {
         let columns = self.columns;
+        let (fields, rest) = match fields {
+            [fields @ .., rest] if rest.rest => (fields, Some(rest)),
+            fields => (fields, None),
+        };
+        let (length, mut rest) = match rest {
+            Some(rest) => (fields.len() + 1, Some((rest, length.checked_sub(fields.len()).ok_or(Fault::Unexpected)?))),
+            None => (length, None),
+        };
         let mut there = fields.iter().filter(|field| field.column.is_none_or(|column| columns & (1 << column) != 0));
         self.sequence(b'{', b'}', length, |this| {
-            let field = there.next().ok_or(Fault::Unexpected)?;
+            let Some(field) = there.next() else {
+                let (field, more) = rest.take().ok_or(Fault::Unexpected)?;
+                write_string(this.out, field.name);
+                this.put(b":");
+                return this.sequence(b'[', b']', more, |this| this.shape(field.shape, depth + 1));
+            };
             write_string(this.out, field.name);
             this.put(b":");
             this.shape(field.shape, depth + 1)
@@ -258,14 +284,24 @@ impl<'a> Renderer<'a, '_> {
     }
 
     fn name(&mut self) -> Result<(), Fault> {
-        let Item::Bulk(Some(name)) = self.next()? else { return Err(Fault::Unexpected) };
-        self.bytes(name)?;
+        match self.next()? {
+            Item::Bulk(Some(name)) => self.bytes(name)?,
+            // The buckets of a histogram, the slots of a cluster.
+            Item::Integer(number) => self.word(number)?,
+            _ => return Err(Fault::Unexpected),
+        }
         self.put(b":");
         Ok(())
     }
 
+    fn json(&mut self, document: &[u8]) -> Result<(), Fault> {
+        serde_json::from_slice::<&serde_json::value::RawValue>(document).map_err(|_| Fault::Unexpected)?;
+        self.put(document);
+        Ok(())
+    }
+
     fn word(&mut self, word: &[u8]) -> Result<(), Fault> {
-        write_string(self.out, std::str::from_utf8(word).map_err(|_| Fault::Unexpected)?);
+        write_string(self.out, utf8(word)?);
         Ok(())
     }
 
@@ -314,78 +350,17 @@ impl<'a> Renderer<'a, '_> {
     }
 }
 
+fn utf8(text: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(text).map_err(|_| Fault::Unexpected)
+}
+
+fn is_integer(literal: &[u8]) -> bool {
+    is_number(literal) && !literal.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
 fn even(length: usize) -> Result<usize, Fault> {
     if length.is_multiple_of(2) { Ok(length / 2) } else { Err(Fault::Unexpected) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::operation::Mode;
-    use crate::operation::find;
-
-    fn answer(name: &str, shape: Option<Shape>, frame: &[u8], format: Format) -> Result<String, Code> {
-        let operation = find(name).unwrap().operation();
-        let plan = Plan { shape: shape.unwrap_or(operation.reply), columns: 0, idempotent: true, reads: false, mode: Mode::Call };
-        let mut out = b"before".to_vec();
-        let done = operation.render(&plan, frame, &format, &mut out);
-        if done.is_err() {
-            assert_eq!(out, b"before");
-        }
-        done.map(|()| String::from_utf8(out[6..].to_vec()).unwrap()).map_err(|error| error.code)
-    }
-
-    fn plain(name: &str, frame: &[u8]) -> Result<String, Code> {
-        answer(name, None, frame, Format::default())
-    }
-
-    #[test]
-    fn replies_are_shaped() {
-        assert_eq!(plain("get", b"$3\r\na\"b\r\n").unwrap(), r#"{"result":"a\"b"}"#);
-        assert_eq!(plain("get", b"$-1\r\n").unwrap(), r#"{"result":null}"#);
-        assert_eq!(plain("set", b"+OK\r\n").unwrap(), r#"{"result":"OK"}"#);
-        assert_eq!(plain("mget", b"*2\r\n$1\r\n1\r\n$-1\r\n").unwrap(), r#"{"result":["1",null]}"#);
-        assert_eq!(plain("incrby", b":9223372036854775807\r\n").unwrap(), r#"{"result":9223372036854775807}"#);
-        assert_eq!(plain("get", b":1\r\n"), Err(Code::BackendError));
-        assert_eq!(plain("get", b"*0\r\n"), Err(Code::BackendError));
-        assert_eq!(plain("get", b"$5\r\na"), Err(Code::BackendError));
-        assert_eq!(plain("get", b"-WRONGTYPE x\r\n"), Err(Code::WrongType));
-    }
-
-    #[test]
-    fn bytes_are_never_replaced() {
-        assert_eq!(plain("get", b"$1\r\n\xff\r\n"), Err(Code::NotUtf8));
-        assert_eq!(
-            answer("set", Some(Shape::Bytes), b"$1\r\n\xff\r\n", Format::default()).unwrap(),
-            r#"{"result":"/w==","encoding":"base64"}"#
-        );
-        let base64 = Format { encoding: Encoding::Base64, ..Format::default() };
-        assert_eq!(answer("get", None, b"$1\r\na\r\n", base64).unwrap(), r#"{"result":"YQ==","encoding":"base64"}"#);
-        assert_eq!(answer("set", None, b"+OK\r\n", base64).unwrap(), r#"{"result":"OK"}"#);
-    }
-
-    #[test]
-    fn large_integers_are_strings_on_request() {
-        let format = Format { integers_as_strings: true, ..Format::default() };
-        let incrby = |integer: &str| answer("incrby", None, format!(":{integer}\r\n").as_bytes(), format).unwrap();
-        assert_eq!(incrby("9007199254740992"), r#"{"result":9007199254740992}"#);
-        assert_eq!(incrby("9007199254740993"), r#"{"result":"9007199254740993"}"#);
-        assert_eq!(incrby("-9007199254740993"), r#"{"result":"-9007199254740993"}"#);
-    }
-
-    #[test]
-    fn raw_replies_are_as_they_come() {
-        let mut out = Vec::new();
-        render_raw(b"*4\r\n+OK\r\n:1\r\n-ERR no\r\n*1\r\n$-1\r\n", &Format::default(), &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), r#"{"result":["OK",1,{"error":"ERR no"},[null]]}"#);
-        let deep = [b"*1\r\n".repeat(100_000), b":1\r\n".to_vec()].concat();
-        assert_eq!(render_raw(&deep, &Format::default(), &mut Vec::new()).unwrap_err().code, Code::BackendError);
-    }
-
-    #[test]
-    fn one_value_has_bytes() {
-        assert_eq!(value(b"$1\r\n\xff\r\n"), Ok(Some(&b"\xff"[..])));
-        assert_eq!(value(b"$-1\r\n"), Ok(None));
-        assert_eq!(value(b"*0\r\n").unwrap_err().code, Code::NotAcceptable);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use super::param::{Effect, Param, Token};
 use super::{Id, ids};
 
 /// The operation whose command's words open these, the most words first. Letters match in either case.
@@ -31,52 +32,30 @@ pub fn resolve(words: &[&[u8]]) -> Option<Id> {
 
 /// Commands without an operation that change the state of a connection, keep it waiting, or make it push: on a connection that
 /// calls share they would harm others.
-const UNSHAREABLE: &[&str] = &[
-    "ASKING",
-    "AUTH",
-    "BLMOVE",
-    "BLMPOP",
-    "BLPOP",
-    "BRPOP",
-    "BRPOPLPUSH",
-    "BZMPOP",
-    "BZPOPMAX",
-    "BZPOPMIN",
-    "CLIENT",
-    "DEBUG",
-    "DISCARD",
-    "EXEC",
-    "FAILOVER",
-    "HELLO",
-    "MONITOR",
-    "MULTI",
-    "PSUBSCRIBE",
-    "PSYNC",
-    "PUNSUBSCRIBE",
-    "QUIT",
-    "READONLY",
-    "READWRITE",
-    "REPLCONF",
-    "RESET",
-    "SELECT",
-    "SHUTDOWN",
-    "SSUBSCRIBE",
-    "SUBSCRIBE",
-    "SUNSUBSCRIBE",
-    "SYNC",
-    "UNSUBSCRIBE",
-    "UNWATCH",
-    "WATCH",
-];
-
-/// Commands that wait only with the option `BLOCK`.
-const MAY_BLOCK: &[&str] = &["XREAD", "XREADGROUP"];
+const UNSHAREABLE: &[&str] = &["CLIENT", "DEBUG", "PSYNC", "REPLCONF", "SYNC"];
 
 /// Why a raw command that has no operation cannot share a connection.
 pub fn unshareable(words: &[&[u8]]) -> Option<&'static str> {
-    let among = |list: &[&str]| words.first().is_some_and(|word| list.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word)));
-    let blocks = || words.iter().skip(1).any(|word| word.eq_ignore_ascii_case(b"BLOCK"));
-    (among(UNSHAREABLE) || (among(MAY_BLOCK) && blocks())).then_some("The command needs a connection of its own")
+    let is_known = |word: &&[u8]| UNSHAREABLE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word));
+    words.first().is_some_and(is_known).then_some("The command needs a connection of its own")
+}
+
+/// Why a raw command of an operation that shares a connection cannot do so as it is: it has an option that lets it wait.
+pub fn waits(id: Id, words: &[&[u8]]) -> Option<&'static str> {
+    let operation = id.operation();
+    // What stands behind the token of the last argument is that argument.
+    let last = operation.params.last().and_then(token);
+    let rest = words.iter().skip(operation.command.words.len());
+    let options: Vec<&&[u8]> = rest.take_while(|word| last.is_none_or(|last| !last.eq_ignore_ascii_case(word))).collect();
+    operation.params.iter().find_map(|param| {
+        let reason = param.effects.iter().find_map(|effect| if let Effect::Blocks(reason) = effect { Some(*reason) } else { None })?;
+        let token = token(param)?;
+        options.iter().any(|word| token.eq_ignore_ascii_case(word)).then_some(reason)
+    })
+}
+
+fn token(param: &Param) -> Option<&'static [u8]> {
+    if let Token::Once(token) = param.token { Some(token.as_bytes()) } else { None }
 }
 
 #[cfg(test)]
@@ -96,9 +75,13 @@ mod tests {
 
     #[test]
     fn what_would_harm_others_is_known() {
-        assert!(unshareable(&[b"subscribe", b"a"]).is_some());
-        assert!(unshareable(&[b"xread", b"block", b"0"]).is_some());
-        assert!(unshareable(&[b"xread", b"streams", b"a", b"0"]).is_none());
+        assert!(unshareable(&[b"client", b"nonsense"]).is_some());
+        assert!(unshareable(&[b"nonsense"]).is_none());
+        let waits = |words: &[&[u8]]| waits(resolve(words).unwrap(), words).is_some();
+        assert!(waits(&[b"xread", b"count", b"1", b"block", b"0", b"streams", b"a", b"0"]));
+        assert!(!waits(&[b"xread", b"streams", b"block", b"0"]));
+        assert!(waits(&[b"XREADGROUP", b"GROUP", b"g", b"c", b"BLOCK", b"0", b"STREAMS", b"a", b">"]));
+        assert!(!waits(&[b"get", b"block"]));
         for command in UNSHAREABLE {
             assert!(resolve(&[command.as_bytes()]).is_none(), "{command} has an operation that says its mode");
         }

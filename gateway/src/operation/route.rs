@@ -6,7 +6,8 @@ pub struct Route {
     /// The HTTP method.
     pub method: Method,
     /// The path, `/strings/{key}`. A variable names an argument of the operation, or in the singular one element of a list:
-    /// `{key}` is `key`, or one of `keys`. The same holds for query parameters.
+    /// `{key}` is `key`, or one of `keys`. The same holds for query parameters. Of what repeats as objects or pairs, `{member}`
+    /// is a part of the one of `members`, and its other parts stand beside the arguments.
     pub template: &'static str,
     /// What is there.
     pub projection: Projection,
@@ -60,6 +61,8 @@ pub enum Choice {
     When(&'static str),
     /// The one whose word is given as `true`. The word is no argument of it.
     Word(&'static str),
+    /// The one that is left when none of those is meant.
+    Else,
     /// All of them, each under its name in one object. A null one means that there is no such key.
     Part(&'static str),
 }

@@ -1,34 +1,16 @@
-//! Operations of groups that are not in the table yet: the language carries what they need. Each is called and its reply
-//! rendered as its own entry would be.
+//! What the language of the table carries: calls are encoded and replies rendered as entries say.
 
 use bytes::BytesMut;
 
 use super::arguments::Arguments;
 use super::encode::{Encoding, Plan, Rules};
-use super::param::{Count, Effect, Kind, Layout, Param, Role, Token, Word};
 use super::render::Format;
-use super::shape::{ENTRY, Field, SCORED, Shape};
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Mode, Operation, find};
 use crate::error::{Code, Error};
 use crate::resp::{Item, Reader};
 
-const fn sample(words: &'static [&'static str], params: &'static [Param], reply: Shape) -> Operation {
-    Operation {
-        name: "sample",
-        command: Command::new(words),
-        group: Group::Keys,
-        summary: "A sample",
-        since: Since::both("1.0.0"),
-        params,
-        reply,
-        mode: Mode::Call,
-        access: Access::read(&[]),
-        idempotent: true,
-        split: Split::Never,
-        routes: &[],
-        errors: &[],
-        example: Example { given: &[], arguments: "{}", answer: "{}", exact: false },
-    }
+fn entry(name: &str) -> &'static Operation {
+    find(name).unwrap().operation()
 }
 
 fn plan(operation: &Operation, arguments: &str) -> Result<(Plan, String), Error> {
@@ -73,267 +55,112 @@ fn answer(operation: &Operation, arguments: &str, reply: &str) -> String {
 
 #[test]
 fn sorted_sets_take_blocks_and_answer_with_scores() {
-    const ZADD: Operation = sample(
-        &["ZADD"],
-        &[
-            Param::key(Role::WRITE),
-            Param::one_of("condition", &[Param::flag("nx", "NX", "-"), Param::flag("xx", "XX", "-")]),
-            Param::flag("ch", "CH", "-"),
-            Param::flag("incr", "INCR", "-").effects(&[Effect::Shape(Shape::Double), Effect::Once]),
-            Param::required(
-                "members",
-                Kind::Objects(&[Param::required("score", Kind::Double, "-"), Param::required("member", Kind::Bytes, "-")], Count::Omitted),
-                "-",
-            ),
-        ],
-        Shape::Integer,
-    );
     let two = r#"{"key":"z","members":[{"member":"m","score":1.50},{"score":"-inf","member":"n"}],"ch":true}"#;
-    assert_eq!(line(&ZADD, two), "ZADD z CH 1.50 m -inf n");
-    assert_eq!(answer(&ZADD, r#"{"key":"z","members":[{"member":"m","score":1}],"incr":true}"#, "3.5"), "3.5");
+    assert_eq!(line(entry("zadd"), two), "ZADD z CH 1.50 m -inf n");
+    assert_eq!(answer(entry("zadd"), r#"{"key":"z","members":[{"member":"m","score":1}],"incr":true}"#, "3.5"), "3.5");
     let no_score = r#"{"key":"z","members":[{"member":"m"}]}"#;
-    assert_eq!(fault(&ZADD, no_score), (Code::MissingArgument, "members.score".into()));
-    assert_eq!(fault(&ZADD, r#"{"key":"z","members":[{"member":"m","score":"nan"}]}"#), (Code::InvalidArgument, "members.score".into()));
-    assert_eq!(fault(&ZADD, r#"{"key":"z","members":[{"member":"m","score":1,"x":1}]}"#), (Code::UnknownArgument, "members.x".into()));
-
-    const ZRANGE: Operation = sample(
-        &["ZRANGE"],
-        &[
-            Param::key(Role::READ),
-            Param::required("start", Kind::Bytes, "-"),
-            Param::required("stop", Kind::Bytes, "-"),
-            Param::flag("withscores", "WITHSCORES", "-").effects(&[Effect::Shape(Shape::Rows(SCORED))]),
-        ],
-        Shape::List(&Shape::Bytes),
+    assert_eq!(fault(entry("zadd"), no_score), (Code::MissingArgument, "members.score".into()));
+    assert_eq!(
+        fault(entry("zadd"), r#"{"key":"z","members":[{"member":"m","score":"nan"}]}"#),
+        (Code::InvalidArgument, "members.score".into())
     );
+    assert_eq!(
+        fault(entry("zadd"), r#"{"key":"z","members":[{"member":"m","score":1,"x":1}]}"#),
+        (Code::UnknownArgument, "members.x".into())
+    );
+
     let scores = r#"{"key":"z","start":0,"stop":"-1","withscores":true}"#;
-    assert_eq!(line(&ZRANGE, scores), "ZRANGE z 0 -1 WITHSCORES");
-    assert_eq!(answer(&ZRANGE, scores, "*4 a 1e+20 b inf"), r#"[{"member":"a","score":1e+20},{"member":"b","score":"inf"}]"#);
-    assert_eq!(answer(&ZRANGE, r#"{"key":"z","start":0,"stop":1}"#, "*1 a"), r#"["a"]"#);
+    assert_eq!(line(entry("zrange"), scores), "ZRANGE z 0 -1 WITHSCORES");
+    assert_eq!(answer(entry("zrange"), scores, "*4 a 1e+20 b inf"), r#"[{"member":"a","score":1e+20},{"member":"b","score":"inf"}]"#);
+    assert_eq!(answer(entry("zrange"), r#"{"key":"z","start":0,"stop":1}"#, "*1 a"), r#"["a"]"#);
 }
 
 #[test]
 fn streams_trim_and_keep_repeated_fields() {
-    const XADD: Operation = sample(
-        &["XADD"],
-        &[
-            Param::key(Role::WRITE),
-            Param::flag("nomkstream", "NOMKSTREAM", "-"),
-            Param::optional(
-                "trim",
-                Kind::Object(&[
-                    Param::exactly_one_of(
-                        "strategy",
-                        &[
-                            Param::optional("maxlen", Kind::Integer, "-").token(Token::Modified {
-                                token: "MAXLEN",
-                                flag: "approximate",
-                                word: "~",
-                            }),
-                            Param::optional("minid", Kind::Text, "-").token(Token::Modified {
-                                token: "MINID",
-                                flag: "approximate",
-                                word: "~",
-                            }),
-                        ],
-                    ),
-                    Param::modifier("approximate", "-"),
-                    Param::option("limit", "LIMIT", Kind::Integer, "-").requires("approximate"),
-                ]),
-                "-",
-            ),
-            Param::required("id", Kind::Text, "-").default("*"),
-            Param::required("fields", Kind::Pairs(&Kind::Bytes, &Kind::Bytes, Layout::Interleaved), "-"),
-        ],
-        Shape::Word,
-    );
-    assert_eq!(line(&XADD, r#"{"key":"s","fields":{"f":"v"}}"#), "XADD s * f v");
+    assert_eq!(line(entry("xadd"), r#"{"key":"s","fields":{"f":"v"}}"#), "XADD s * f v");
     let trimmed = r#"{"key":"s","id":"5-*","fields":[["f",1],["f",2]],"trim":{"maxlen":100,"approximate":true,"limit":10}}"#;
-    assert_eq!(line(&XADD, trimmed), "XADD s MAXLEN ~ 100 LIMIT 10 5-* f 1 f 2");
+    assert_eq!(line(entry("xadd"), trimmed), "XADD s MAXLEN ~ 100 LIMIT 10 5-* f 1 f 2");
     let exact = r#"{"key":"s","fields":{"f":1},"trim":{"minid":"7","approximate":false}}"#;
-    assert_eq!(line(&XADD, exact), "XADD s MINID 7 * f 1");
-    assert_eq!(fault(&XADD, r#"{"key":"s","fields":{"f":1},"trim":{}}"#), (Code::MissingArgument, "trim.maxlen".into()));
+    assert_eq!(line(entry("xadd"), exact), "XADD s MINID 7 * f 1");
+    assert_eq!(fault(entry("xadd"), r#"{"key":"s","fields":{"f":1},"trim":{}}"#), (Code::MissingArgument, "trim.maxlen".into()));
     let both = r#"{"key":"s","fields":{"f":1},"trim":{"maxlen":1,"minid":"1"}}"#;
-    assert_eq!(fault(&XADD, both), (Code::InvalidArgument, "trim.minid".into()));
-    assert_eq!(fault(&XADD, r#"{"key":"s","fields":{}}"#), (Code::InvalidArgument, "fields".into()));
+    assert_eq!(fault(entry("xadd"), both), (Code::InvalidArgument, "trim.minid".into()));
+    assert_eq!(fault(entry("xadd"), r#"{"key":"s","fields":{}}"#), (Code::InvalidArgument, "fields".into()));
 
-    const XRANGE: Operation = sample(&["XRANGE"], &[Param::key(Role::READ)], Shape::List(&Shape::Record(ENTRY)));
     assert_eq!(
-        answer(&XRANGE, r#"{"key":"s"}"#, "*2 *2 1-0 *6 f 1 g 2 f 3 *2 2-0 _"),
+        answer(entry("xrange"), r#"{"key":"s"}"#, "*2 *2 1-0 *6 f 1 g 2 f 3 *2 2-0 _"),
         r#"[{"id":"1-0","fields":{"f":["1","3"],"g":"2"}},{"id":"2-0","fields":null}]"#
     );
 
-    const XREAD: Operation = sample(
-        &["XREAD"],
-        &[
-            Param::option("block", "BLOCK", Kind::Integer, "-").effects(&[Effect::Blocks("It waits for entries")]),
-            Param::required("streams", Kind::Pairs(&Kind::Key(Role::READ), &Kind::Text, Layout::Columns), "-")
-                .token(Token::Once("STREAMS")),
-        ],
-        Shape::Entries(&Shape::List(&Shape::Record(ENTRY))),
-    );
-    assert_eq!(line(&XREAD, r#"{"streams":{"a":"0","b":"$"}}"#), "XREAD STREAMS a b 0 $");
-    assert_eq!(answer(&XREAD, r#"{"streams":{"a":0}}"#, "*1 *2 a *1 *2 1-0 *2 f v"), r#"{"a":[{"id":"1-0","fields":{"f":"v"}}]}"#);
+    assert_eq!(line(entry("xread"), r#"{"streams":{"a":"0","b":"$"}}"#), "XREAD STREAMS a b 0 $");
+    assert_eq!(answer(entry("xread"), r#"{"streams":{"a":0}}"#, "*1 *2 a *1 *2 1-0 *2 f v"), r#"{"a":[{"id":"1-0","fields":{"f":"v"}}]}"#);
     let blocking = r#"{"block":5,"streams":{"a":"0"}}"#;
-    assert!(matches!(plan(&XREAD, blocking).unwrap().0.mode, Mode::Blocking(_)));
+    assert!(matches!(plan(entry("xread"), blocking).unwrap().0.mode, Mode::Blocking(_)));
     let rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 9, max_value_bytes: 9 };
-    let refused = XREAD.encode(&Arguments::from_json(blocking.as_bytes()).unwrap(), &rules, &mut BytesMut::new());
+    let refused = entry("xread").encode(&Arguments::from_json(blocking.as_bytes()).unwrap(), &rules, &mut BytesMut::new());
     assert_eq!(refused.unwrap_err().code, Code::NotAvailableYet);
 }
 
 #[test]
 fn hashes_are_objects_or_pairs() {
-    const HSET: Operation = sample(
-        &["HSET"],
-        &[Param::key(Role::WRITE), Param::required("fields", Kind::Pairs(&Kind::Bytes, &Kind::Bytes, Layout::Interleaved), "-")],
-        Shape::Integer,
-    );
-    assert_eq!(line(&HSET, r#"{"key":"h","fields":{"name":"Ada","born":1815}}"#), "HSET h name Ada born 1815");
-    const HGETALL: Operation = sample(
-        &["HGETALL"],
-        &[Param::key(Role::READ), Param::modifier("pairs", "-").effects(&[Effect::Shape(Shape::Pairs(&Shape::Bytes))])],
-        Shape::Map(&Shape::Bytes),
-    );
-    assert_eq!(line(&HGETALL, r#"{"key":"h","pairs":true}"#), "HGETALL h");
-    assert_eq!(answer(&HGETALL, r#"{"key":"h"}"#, "*4 a 1 b 2"), r#"{"a":"1","b":"2"}"#);
-    assert_eq!(answer(&HGETALL, r#"{"key":"h","pairs":true}"#, "*4 a 1 b 2"), r#"[["a","1"],["b","2"]]"#);
-    const HEXPIRE: Operation = sample(
-        &["HEXPIRE"],
-        &[
-            Param::key(Role::WRITE),
-            Param::required("seconds", Kind::Integer, "-"),
-            Param::required("fields", Kind::List(&Kind::Bytes, Count::Sent), "-").token(Token::Once("FIELDS")),
-        ],
-        Shape::List(&Shape::Integer),
-    );
-    assert_eq!(line(&HEXPIRE, r#"{"key":"h","seconds":5,"fields":["a","b"]}"#), "HEXPIRE h 5 FIELDS 2 a b");
+    assert_eq!(line(entry("hset"), r#"{"key":"h","fields":{"name":"Ada","born":1815}}"#), "HSET h name Ada born 1815");
+    assert_eq!(line(entry("hgetall"), r#"{"key":"h","pairs":true}"#), "HGETALL h");
+    assert_eq!(answer(entry("hgetall"), r#"{"key":"h"}"#, "*4 a 1 b 2"), r#"{"a":"1","b":"2"}"#);
+    assert_eq!(answer(entry("hgetall"), r#"{"key":"h","pairs":true}"#, "*4 a 1 b 2"), r#"[["a","1"],["b","2"]]"#);
+    assert_eq!(line(entry("hexpire"), r#"{"key":"h","seconds":5,"fields":["a","b"]}"#), "HEXPIRE h 5 FIELDS 2 a b");
 }
 
 #[test]
 fn an_optional_count_changes_the_shape() {
-    const SPOP: Operation = sample(
-        &["SPOP"],
-        &[Param::key(Role::READ_WRITE), Param::optional("count", Kind::Integer, "-").effects(&[Effect::Shape(Shape::List(&Shape::Bytes))])],
-        Shape::Bytes,
-    );
-    assert_eq!(answer(&SPOP, r#"{"key":"s"}"#, "a"), r#""a""#);
-    assert_eq!(answer(&SPOP, r#"{"key":"s"}"#, "_"), "null");
-    assert_eq!(answer(&SPOP, r#"{"key":"s","count":1}"#, "*1 a"), r#"["a"]"#);
+    assert_eq!(answer(entry("spop"), r#"{"key":"s"}"#, "a"), r#""a""#);
+    assert_eq!(answer(entry("spop"), r#"{"key":"s"}"#, "_"), "null");
+    assert_eq!(answer(entry("spop"), r#"{"key":"s","count":1}"#, "*1 a"), r#"["a"]"#);
 }
 
 #[test]
 fn geo_searches_have_blocks_and_columns() {
-    const UNIT: &[Word] = &[Word { name: "m", token: "M" }, Word { name: "km", token: "KM" }];
-    const POSITION: Shape = Shape::Record(&[Field::new("longitude", Shape::Double), Field::new("latitude", Shape::Double)]);
-    const FOUND: Effect = Effect::Shape(Shape::List(&Shape::Record(&[
-        Field::new("member", Shape::Bytes),
-        Field::column("distance", Shape::Double, 0),
-        Field::column("hash", Shape::Integer, 1),
-        Field::column("position", POSITION, 2),
-    ])));
-    const GEOSEARCH: Operation = sample(
-        &["GEOSEARCH"],
-        &[
-            Param::key(Role::READ),
-            Param::exactly_one_of(
-                "from",
-                &[
-                    Param::option("frommember", "FROMMEMBER", Kind::Bytes, "-"),
-                    Param::option(
-                        "fromlonlat",
-                        "FROMLONLAT",
-                        Kind::Object(&[Param::required("longitude", Kind::Double, "-"), Param::required("latitude", Kind::Double, "-")]),
-                        "-",
-                    ),
-                ],
-            ),
-            Param::option(
-                "byradius",
-                "BYRADIUS",
-                Kind::Object(&[Param::required("radius", Kind::Double, "-"), Param::required("unit", Kind::Choice(UNIT), "-")]),
-                "-",
-            ),
-            Param::option("count", "COUNT", Kind::Integer, "-"),
-            Param::flag("any", "ANY", "-").requires("count"),
-            Param::flag("withcoord", "WITHCOORD", "-").effects(&[FOUND, Effect::Column(2)]),
-            Param::flag("withdist", "WITHDIST", "-").effects(&[FOUND, Effect::Column(0)]),
-        ],
-        Shape::List(&Shape::Bytes),
-    );
     let search = r#"{"key":"g","fromlonlat":{"latitude":38,"longitude":15.5},"byradius":{"radius":5,"unit":"km"},"count":3,"any":true,
         "withcoord":true,"withdist":true}"#;
-    assert_eq!(line(&GEOSEARCH, search), "GEOSEARCH g FROMLONLAT 15.5 38 BYRADIUS 5 KM COUNT 3 ANY WITHCOORD WITHDIST");
+    assert_eq!(line(entry("geosearch"), search), "GEOSEARCH g FROMLONLAT 15.5 38 BYRADIUS 5 KM COUNT 3 ANY WITHCOORD WITHDIST");
     assert_eq!(
-        answer(&GEOSEARCH, search, "*1 *3 a 0.5 *2 15.1 38.2"),
+        answer(entry("geosearch"), search, "*1 *3 a 0.5 *2 15.1 38.2"),
         r#"[{"member":"a","distance":0.5,"position":{"longitude":15.1,"latitude":38.2}}]"#
     );
-    assert_eq!(fault(&GEOSEARCH, r#"{"key":"g","byradius":{"radius":5,"unit":"km"}}"#), (Code::MissingArgument, "frommember".into()));
+    assert_eq!(
+        fault(entry("geosearch"), r#"{"key":"g","byradius":{"radius":5,"unit":"km"}}"#),
+        (Code::MissingArgument, "frommember".into())
+    );
+    let polygon =
+        r#"{"key":"g","bypolygon":{"vertices":[{"longitude":0,"latitude":0},{"longitude":1,"latitude":0},{"longitude":0,"latitude":1}]}}"#;
+    assert_eq!(line(entry("geosearch"), polygon), "GEOSEARCH g BYPOLYGON 3 0 0 1 0 0 1");
+    let centre = polygon.replacen('{', r#"{"frommember":"a","#, 1);
+    assert_eq!(fault(entry("geosearch"), &centre), (Code::InvalidArgument, "frommember".into()));
     let unit = r#"{"key":"g","frommember":"a","byradius":{"radius":5,"unit":"KM"}}"#;
-    assert_eq!(fault(&GEOSEARCH, unit), (Code::InvalidArgument, "byradius.unit".into()));
-    assert_eq!(fault(&GEOSEARCH, r#"{"key":"g","frommember":"a","any":true}"#), (Code::InvalidArgument, "any".into()));
+    assert_eq!(fault(entry("geosearch"), unit), (Code::InvalidArgument, "byradius.unit".into()));
+    assert_eq!(
+        fault(entry("geosearch"), r#"{"key":"g","frommember":"a","byradius":{"radius":5,"unit":"km"},"any":true}"#),
+        (Code::InvalidArgument, "any".into())
+    );
 }
 
 #[test]
 fn the_number_of_keys_is_never_asked_for() {
-    const EVAL: Operation = sample(
-        &["EVAL"],
-        &[
-            Param::required("script", Kind::Bytes, "-"),
-            Param::optional("keys", Kind::List(&Kind::Key(Role::READ_WRITE), Count::Sent), "-"),
-            Param::optional("args", Kind::List(&Kind::Bytes, Count::Omitted), "-"),
-        ],
-        Shape::Raw,
-    );
-    assert_eq!(line(&EVAL, r#"{"script":"s","keys":["a","b"],"args":[1,"x"]}"#), "EVAL s 2 a b 1 x");
-    assert_eq!(line(&EVAL, r#"{"script":"s","keys":[],"args":"x"}"#), "EVAL s 0 x");
-    assert_eq!(line(&EVAL, r#"{"script":"s"}"#), "EVAL s 0");
-    assert_eq!(answer(&EVAL, r#"{"script":"s"}"#, "*3 a :1 *1 _"), r#"["a",1,[null]]"#);
+    assert_eq!(line(entry("eval"), r#"{"script":"s","keys":["a","b"],"args":[1,"x"]}"#), "EVAL s 2 a b 1 x");
+    assert_eq!(line(entry("eval"), r#"{"script":"s","keys":[],"args":"x"}"#), "EVAL s 0 x");
+    assert_eq!(line(entry("eval"), r#"{"script":"s"}"#), "EVAL s 0");
+    assert_eq!(answer(entry("eval"), r#"{"script":"s"}"#, "*3 a :1 *1 _"), r#"["a",1,[null]]"#);
 }
 
 #[test]
 fn a_repeated_choice_is_an_array_of_objects() {
-    const BITFIELD: Operation = sample(
-        &["BITFIELD"],
-        &[
-            Param::key(Role::READ_WRITE),
-            Param::optional(
-                "operations",
-                Kind::Objects(
-                    &[Param::exactly_one_of(
-                        "operation",
-                        &[
-                            Param::option(
-                                "get",
-                                "GET",
-                                Kind::Object(&[Param::required("encoding", Kind::Text, "-"), Param::required("offset", Kind::Text, "-")]),
-                                "-",
-                            ),
-                            Param::option("overflow", "OVERFLOW", Kind::Choice(&[Word { name: "sat", token: "SAT" }]), "-"),
-                        ],
-                    )],
-                    Count::Omitted,
-                ),
-                "-",
-            ),
-        ],
-        Shape::List(&Shape::Integer),
-    );
     let operations = r##"{"key":"b","operations":[{"overflow":"sat"},{"get":{"encoding":"u8","offset":"#1"}}]}"##;
-    assert_eq!(line(&BITFIELD, operations), "BITFIELD b OVERFLOW SAT GET u8 #1");
-    assert_eq!(line(&BITFIELD, r#"{"key":"b"}"#), "BITFIELD b");
+    assert_eq!(line(entry("bitfield"), operations), "BITFIELD b OVERFLOW SAT GET u8 #1");
+    assert_eq!(line(entry("bitfield"), r#"{"key":"b"}"#), "BITFIELD b");
 }
 
 #[test]
 fn what_blocks_says_why() {
-    const BLPOP: Operation = Operation {
-        mode: Mode::Blocking("It waits until a list has an element"),
-        ..sample(
-            &["BLPOP"],
-            &[Param::keys(&Kind::Key(Role::READ_WRITE)), Param::required("timeout", Kind::Double, "-")],
-            Shape::Record(&[Field::new("key", Shape::Bytes), Field::new("element", Shape::Bytes)]),
-        )
-    };
-    assert_eq!(line(&BLPOP, r#"{"keys":["a","b"],"timeout":0.5}"#), "BLPOP a b 0.5");
-    assert_eq!(answer(&BLPOP, r#"{"keys":["a"],"timeout":0}"#, "*2 a 1"), r#"{"key":"a","element":"1"}"#);
-    assert_eq!(BLPOP.refusal().unwrap().detail, "It waits until a list has an element");
+    assert_eq!(line(entry("blpop"), r#"{"keys":["a","b"],"timeout":0.5}"#), "BLPOP a b 0.5");
+    assert_eq!(answer(entry("blpop"), r#"{"keys":["a"],"timeout":0}"#, "*2 a 1"), r#"{"key":"a","element":"1"}"#);
+    assert_eq!(entry("blpop").refusal().unwrap().detail, "BLPOP waits until a list has an element");
 }

@@ -6,6 +6,7 @@ use super::Operation;
 use super::param::{Effect, Kind, Param};
 use super::read::flat;
 use super::shape::{Field, Shape};
+use super::text::Form;
 
 /// The schema of an object of arguments; `without` are given elsewhere, in the path.
 pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
@@ -14,6 +15,13 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     let mut required = Vec::new();
     let mut together = Map::new();
     for param in flat(params).into_iter().filter(given) {
+        if let Some(variable) = without.iter().find(|name| param.gathers(name)) {
+            for (name, schema) in parts(param, variable) {
+                properties.insert(name.into(), schema);
+                required.push(name);
+            }
+            continue;
+        }
         properties.insert(param.name.into(), argument(param));
         if param.required && params.iter().any(|outer| outer.name == param.name) {
             required.push(param.name);
@@ -22,7 +30,7 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
             together.insert(param.name.into(), json!([other]));
         }
     }
-    let choices: Vec<Value> = params.iter().filter_map(choice).collect();
+    let choices: Vec<Value> = params.iter().filter_map(choice).chain(params.iter().filter_map(excluded)).collect();
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
         schema["required"] = json!(required);
@@ -36,10 +44,29 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     schema
 }
 
+/// That an argument and the one in its place are not both given.
+fn excluded(param: &Param) -> Option<Value> {
+    let other = param.instead.filter(|_| !param.required)?;
+    let both: Vec<Value> = flat(std::slice::from_ref(param)).iter().map(|param| json!({"required": [param.name, other]})).collect();
+    Some(json!({"not": {"anyOf": both}}))
+}
+
+/// What is left to give of an element of which the path has a part.
+fn parts(param: &Param, given: &str) -> Vec<(&'static str, Value)> {
+    match param.kind {
+        Kind::Objects(params, _) => params.iter().filter(|part| part.name != given).map(|part| (part.name, argument(part))).collect(),
+        Kind::Pairs(_, value, _) => vec![(Param::VALUE, kind(value))],
+        _ => Vec::new(),
+    }
+}
+
 /// That at most or exactly one of several is given.
 fn choice(param: &Param) -> Option<Value> {
     let Kind::OneOf(choices) = param.kind else { return None };
     let mut one: Vec<Value> = choices.iter().map(|choice| json!({"required": [choice.name]})).collect();
+    if let (true, Some(other)) = (param.required, param.instead) {
+        one.push(json!({"required": [other]}));
+    }
     if !param.required {
         let none = json!({"not": {"anyOf": one}});
         one.push(none);
@@ -61,6 +88,7 @@ fn kind(of: &Kind) -> Value {
     match *of {
         Kind::Key(_) | Kind::Bytes => json!({"type": ["string", "number"]}),
         Kind::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
+        Kind::Json => json!({}),
         Kind::Text => json!({"type": "string"}),
         Kind::Cursor => json!({"type": "string", "pattern": "^[0-9]+$"}),
         Kind::Integer => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
@@ -116,7 +144,29 @@ pub(super) fn result(shape: &Shape) -> Value {
         Shape::Rows(fields) => json!({"type": "array", "items": record(fields)}),
         Shape::Page(of) => result(of),
         Shape::Nullable(of) => nullable(result(of)),
-        Shape::Raw => json!({}),
+        Shape::Json | Shape::Raw => json!({}),
+        Shape::Text(of) => text(of),
+        Shape::Lines(of) => json!({"type": "array", "items": text(of)}),
+    }
+}
+
+fn text(of: Form) -> Value {
+    let named = |one: Value| json!({"type": "object", "additionalProperties": one});
+    match of {
+        Form::Sections => named(named(json!({}))),
+        Form::Properties => named(json!({})),
+        Form::Words => named(json!({"type": "string"})),
+        Form::Node => json!({"type": "object", "properties": {
+            "id": {"type": "string"},
+            "address": {"type": "string"},
+            "flags": {"type": "array", "items": {"type": "string"}},
+            "primary": {"type": ["string", "null"]},
+            "ping_sent": {"type": "integer"},
+            "pong_received": {"type": "integer"},
+            "config_epoch": {"type": "integer"},
+            "link_state": {"type": "string"},
+            "slots": {"type": "array", "items": {"type": "string"}},
+        }}),
     }
 }
 
@@ -130,7 +180,13 @@ fn nullable(mut schema: Value) -> Value {
 }
 
 fn record(fields: &[Field]) -> Value {
-    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), result(&field.shape))).collect();
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let shape = result(&field.shape);
+            (field.name.to_owned(), if field.rest { json!({"type": "array", "items": shape}) } else { shape })
+        })
+        .collect();
     let required: Vec<&str> = fields.iter().filter(|field| field.column.is_none()).map(|field| field.name).collect();
     json!({"type": "object", "properties": properties, "required": required})
 }

@@ -1,5 +1,7 @@
 //! How replies are shaped for people. A shape says what the RESP2 reply is and what JSON is made of it; what may be null says so.
 
+use super::text::Form;
+
 /// The shape of a reply, or of a part of one.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
@@ -31,6 +33,12 @@ pub enum Shape {
     Object(&'static [Field]),
     /// `[cursor, elements]`: `result` is the elements, `cursor` a string beside it, `"0"` at the end.
     Page(&'static Shape),
+    /// A JSON document, or an array of such: itself, in any encoding.
+    Json,
+    /// A text that the server writes for people, as an object.
+    Text(Form),
+    /// A text with one of these in each line: a list of objects.
+    Lines(Form),
     /// That, or null. A null elsewhere is passed on as well; this is what callers are told.
     Nullable(&'static Shape),
     /// As it comes: a string, an integer, null or an array of such.
@@ -41,7 +49,7 @@ impl Shape {
     /// Whether the reply is one value, which has bytes of its own; unknown for a raw one, which may be.
     pub fn is_one_value(&self) -> bool {
         match self {
-            Self::Word | Self::Integer | Self::Double | Self::Bytes | Self::Base64 | Self::Raw => true,
+            Self::Word | Self::Integer | Self::Double | Self::Bytes | Self::Base64 | Self::Json | Self::Raw => true,
             Self::Nullable(of) => of.is_one_value(),
             _ => false,
         }
@@ -66,17 +74,24 @@ pub struct Field {
     pub shape: Shape,
     /// It is there only if an argument asked for this column (`Effect::Column`).
     pub column: Option<u8>,
+    /// It is a list of all that is left. Only the last of a record is.
+    pub rest: bool,
 }
 
 impl Field {
     /// A field that is always there.
     pub const fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, column: None }
+        Self { name, shape, column: None, rest: false }
     }
 
     /// A field that is there when its column was asked for.
     pub const fn column(name: &'static str, shape: Shape, column: u8) -> Self {
-        Self { name, shape, column: Some(column) }
+        Self { name, shape, column: Some(column), rest: false }
+    }
+
+    /// A list of all that is left, each of this shape.
+    pub const fn rest(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, column: None, rest: true }
     }
 }
 

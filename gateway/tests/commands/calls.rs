@@ -22,9 +22,16 @@ pub fn all(params: &[Param], version: Version) -> Vec<Value> {
     calls.into_iter().filter(|call| whole(params, call)).collect()
 }
 
-/// Whether every argument has the one that it requires.
+/// Whether every argument has the one that it requires, and none the one in its place.
 fn whole(params: &[Param], call: &Value) -> bool {
-    params.iter().all(|param| call.get(param.name).is_none() || param.requires.is_none_or(|other| call.get(other).is_some()))
+    params.iter().all(|param| {
+        let given = match param.kind {
+            Kind::OneOf(choices) => choices.iter().any(|choice| call.get(choice.name).is_some()),
+            _ => call.get(param.name).is_some(),
+        };
+        !given
+            || param.requires.is_none_or(|other| call.get(other).is_some()) && param.instead.is_none_or(|other| call.get(other).is_none())
+    })
 }
 
 fn members(params: &[Param], options: Option<usize>, version: Version) -> Map<String, Value> {
@@ -40,7 +47,12 @@ fn add(param: &Param, options: Option<usize>, version: Version, call: &mut Map<S
         return;
     }
     match param.kind {
-        Kind::OneOf(choices) => add(&choices[options.unwrap_or(0) % choices.len()], options, version, call),
+        Kind::OneOf(choices) => {
+            let choices: Vec<_> = choices.iter().filter(|choice| there(choice, version)).collect();
+            if let Some(choice) = options.unwrap_or(0).checked_rem(choices.len()).and_then(|at| choices.get(at)) {
+                add(choice, options, version, call);
+            }
+        }
         Kind::Fixed(_) => {}
         kind => {
             call.insert(param.name.into(), value(&kind, param.name, options, version));
@@ -52,6 +64,7 @@ fn value(kind: &Kind, name: &str, options: Option<usize>, version: Version) -> V
     match kind {
         Kind::Key(_) => format!("k:{name}").into(),
         Kind::Bytes | Kind::Text => "1".into(),
+        Kind::Json => 1.into(),
         Kind::Base64 => "AMABCgAmeOe20QER/A==".into(),
         Kind::Integer => 1.into(),
         Kind::Cursor => "0".into(),

@@ -49,15 +49,17 @@ fn infos_of(commands: &[Reply], all: &mut BTreeMap<String, Vec<Reply>>) {
 
 fn docs_of(docs: &Reply, infos: &BTreeMap<String, Vec<Reply>>, all: &mut BTreeMap<String, Documented>) {
     for (name, doc) in map(docs) {
-        let doc = map(&doc);
+        let (name, doc) = (name.to_lowercase(), map(&doc));
         if let Some(inner) = doc.get("subcommands") {
             docs_of(inner, infos, all);
             continue;
         }
         let info = &infos[&name];
+        // Modules do not say everything.
+        let text = |field: &str| doc.get(field).map(|text| text.text().to_owned()).unwrap_or_default();
         let documented = Documented {
-            group: doc["group"].text().to_owned(),
-            since: doc["since"].text().to_owned(),
+            group: text("group"),
+            since: text("since"),
             arguments: doc.get("arguments").map(arguments).unwrap_or_default(),
             flags: texts(&info[2]).into_iter().collect(),
             categories: texts(&info[6]).into_iter().collect(),
@@ -88,7 +90,8 @@ fn arguments(reply: &Reply) -> Vec<Argument> {
 /// What the server does with a key, as a role.
 pub fn role(flags: &[String]) -> Role {
     let has = |flag: &str| flags.iter().any(|known| known == flag);
-    let write = has("RW") || has("OW") || has("RM");
+    // As the server's own access lists have it: what only caches something in the value does not write it.
+    let write = has("insert") || has("update") || has("delete");
     Role { read: has("access"), write, delete: has("delete") }
 }
 
@@ -96,8 +99,9 @@ pub fn role(flags: &[String]) -> Role {
 pub fn theirs(arguments: &[Argument], rename: &mut impl FnMut(&str) -> Option<&'static str>) -> Vec<String> {
     let mut out = Vec::new();
     let mut counted = false;
-    for argument in arguments {
-        if argument.name.starts_with("num") && argument.kind == "integer" && argument.name.ends_with("keys") {
+    for (at, argument) in arguments.iter().enumerate() {
+        let repeats = arguments.get(at + 1).is_some_and(|next| next.has("multiple"));
+        if argument.name.starts_with("num") && argument.kind == "integer" && argument.token.is_none() && repeats {
             counted = true;
             continue;
         }
@@ -123,11 +127,19 @@ impl Argument {
             (None, "block", Some(first)) if first.kind == "pure-token" => (first.token.clone(), &self.inner[1..]),
             (token, ..) => (token.clone(), &self.inner[..]),
         };
-        let mut name = token.as_ref().map_or_else(|| self.name.clone(), |token| token.to_lowercase());
+        let mut name = token.as_ref().map_or_else(|| self.name.clone(), |token| token.to_lowercase().replace('-', "_"));
         if many && !name.ends_with('s') {
             name.push('s');
         }
         let name = rename(&name).map_or(name, str::to_owned);
+        // A block of a number of elements and the elements is a list.
+        if let ("block", [number, list], Some(token)) = (self.kind.as_str(), inner, &token)
+            && number.name.starts_with("num")
+            && list.has("multiple")
+        {
+            let list = list.describe(true, rename);
+            return format!("{name}={token}:{}{optional}", list.split_once(':').map_or("", |(_, kind)| kind));
+        }
         let kind = match self.kind.as_str() {
             "pure-token" => "flag".to_owned(),
             "oneof" => format!("<{}>", inner.iter().filter_map(|inner| inner.token.clone()).collect::<Vec<_>>().join("|")),
@@ -160,7 +172,15 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
     let inner = |params: &[Param], between: &str| params.iter().filter_map(|param| ours(param, version)).collect::<Vec<_>>().join(between);
     let sent = |sent: bool| if sent { "#" } else { "" };
     let kind = match param.kind {
-        Kind::OneOf(params) => return Some(format!("({}){optional}", inner(params, " | ").replace('?', ""))),
+        // Nothing may be left of a choice that is newer than the server, or one.
+        Kind::OneOf(params) if params.iter().filter(|param| there(param, version)).count() < 2 => {
+            return params.iter().find_map(|param| ours(param, version));
+        }
+        Kind::OneOf(params) => {
+            let choices: Vec<_> = params.iter().filter_map(|param| ours(param, version)).collect();
+            let choices: Vec<_> = choices.iter().map(|choice| choice.trim_end_matches('?')).collect();
+            return Some(format!("({}){optional}", choices.join(" | ")));
+        }
         Kind::Flag => "flag".to_owned(),
         Kind::Choice(words) => format!("<{}>", words.iter().map(|word| word.token).collect::<Vec<_>>().join("|")),
         Kind::List(of, count) => format!("{}[{}]", sent(count == Count::Sent), scalar(of)),
@@ -180,7 +200,7 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
 fn scalar(kind: &Kind) -> &'static str {
     match kind {
         Kind::Key(_) => "key",
-        Kind::Bytes | Kind::Text | Kind::Base64 => "bytes",
+        Kind::Bytes | Kind::Text | Kind::Json | Kind::Base64 => "bytes",
         Kind::Integer | Kind::Cursor => "integer",
         Kind::Double => "double",
         _ => panic!("{kind:?} is not one value"),

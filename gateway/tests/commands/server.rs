@@ -1,14 +1,17 @@
-//! A redis-server of its own for each test, on a socket in a folder of its own, and a plain connection to it.
+//! A server of its own for each test, on a socket in a folder of its own, and a plain connection to it.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use dbx_gateway::operation::Since;
 use dbx_gateway::resp::{self, Item, Reader, Scanner};
 use tempfile::TempDir;
+
+use crate::family::Kind;
 
 /// A reply as a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,7 @@ impl Reply {
 pub struct Server {
     child: Child,
     stream: UnixStream,
+    kind: Kind,
     _folder: TempDir,
 }
 
@@ -51,16 +55,24 @@ impl Drop for Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::of(Kind::Redis)
+    }
+
+    pub fn of(kind: Kind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(&socket)
-            .arg("--dir")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server has to be on the PATH: `make test` installs it");
+        let mut command = kind.command();
+        command.args(["--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket).arg("--dir").arg(folder.path());
+        if kind.is_cluster() {
+            // A node of a cluster listens on a port, and on another for nodes.
+            let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port().to_string();
+            command.args(["--bind", "127.0.0.1", "--port", &free(), "--cluster-port", &free(), "--cluster-enabled", "yes"]);
+            // It answers for the slots it has, whoever has the others.
+            command.args(["--cluster-require-full-coverage", "no"]);
+        } else {
+            command.args(["--port", "0"]);
+        }
+        let child = command.stdout(Stdio::null()).spawn().expect("redis-server has to be on the PATH: `make test` installs it");
         let started = Instant::now();
         let stream = loop {
             match UnixStream::connect(&socket) {
@@ -70,13 +82,34 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         };
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { child, stream, _folder: folder }
+        Self { child, stream, kind, _folder: folder }
     }
 
     /// Removes all data and what an example may have configured.
     pub fn clear(&mut self) {
-        self.command(&["FLUSHALL"]);
-        self.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+        // A file that is being written would be in the way of the next.
+        while !self
+            .command(&["INFO", "persistence"])
+            .text()
+            .lines()
+            .filter(|line| line.contains("_in_progress:"))
+            .all(|line| line.ends_with(":0"))
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for line in [
+            "REPLICAOF NO ONE",
+            "FLUSHALL",
+            "FUNCTION FLUSH",
+            "SCRIPT FLUSH",
+            "CONFIG SET maxmemory-policy noeviction",
+            "ACL DELUSER alice",
+        ] {
+            self.command(&line.split(' ').collect::<Vec<_>>());
+        }
+        if self.kind.is_cluster() {
+            self.command(&["CLUSTER", "RESET", "HARD"]);
+        }
     }
 
     pub fn version(&mut self) -> Version {

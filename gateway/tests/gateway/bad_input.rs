@@ -283,7 +283,7 @@ fn a_pipeline_answers_each_call_for_itself() {
             { "op": "set", "args": { "key": "a", "value": 1 } },
             { "op": "nonsense" },
             { "op": "get", "args": { "kye": "a" } },
-            { "op": "lpush" },
+            { "op": "nonsense" },
             { "op": "get", "args": [] },
             { "args": {} },
             7,

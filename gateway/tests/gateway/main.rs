@@ -5,11 +5,18 @@
 
 mod bad_input;
 mod calls;
+mod collections;
+mod conformance;
 mod documentation;
 mod drain;
+#[path = "../commands/family.rs"]
+mod family;
 mod faults;
 mod limits;
 mod metrics;
 mod paths;
+mod properties;
+#[path = "../commands/refused.rs"]
+mod refused;
 mod resources;
 mod support;

@@ -7,6 +7,7 @@ mod http;
 mod load;
 mod port;
 mod process;
+mod random;
 mod redis;
 
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ pub use http::{Client, Connection, Response};
 pub use load::Load;
 pub use port::Port;
 pub use process::Process;
+pub use random::Random;
 pub use redis::Redis;
 
 /// How long anything may take that takes no time worth naming.

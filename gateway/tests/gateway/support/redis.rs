@@ -3,16 +3,18 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use bytes::BytesMut;
 use dbx_gateway::resp::{self, Item, Reader, Scanner};
 
 use super::{Port, Process, SOON, until};
+use crate::family::Kind;
 
 pub struct Redis {
     pub port: Port,
+    kind: Kind,
     options: Vec<String>,
     folder: tempfile::TempDir,
     process: Option<Process>,
@@ -30,9 +32,21 @@ impl Redis {
         redis
     }
 
+    /// A server of some kind. A node of a cluster answers for the slots it has, whoever has the others.
+    pub fn of(kind: Kind) -> Self {
+        let nodes = Port::reserve();
+        let mut redis = Self { kind, ..Self::stopped() };
+        let port = nodes.number.to_string();
+        let mut cluster = vec!["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-require-full-coverage", "no"];
+        // No sooner than this it serves the slots that it is given.
+        cluster.extend(["--cluster-node-timeout", "500"]);
+        redis.start_with(if kind.is_cluster() { &cluster } else { &[] });
+        redis
+    }
+
     /// A server that is not there yet.
     pub fn stopped() -> Self {
-        Self { port: Port::reserve(), options: Vec::new(), folder: tempfile::tempdir().unwrap(), process: None }
+        Self { port: Port::reserve(), kind: Kind::Redis, options: Vec::new(), folder: tempfile::tempdir().unwrap(), process: None }
     }
 
     /// Starts it with options that it keeps when it is started again, and waits until it answers anything.
@@ -48,7 +62,7 @@ impl Redis {
 
     /// Starts it and does not wait.
     pub fn launch(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = self.kind.command();
         command.args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes", "--port"]);
         command.arg(self.port.number.to_string()).arg("--dir").arg(self.folder.path()).args(&self.options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -75,8 +89,24 @@ impl Redis {
 
     /// Removes all data, and what an example may have configured.
     pub fn clear(&self) {
-        self.run(&[b"CONFIG", b"SET", b"maxmemory-policy", b"noeviction"]);
-        self.run(&[b"FLUSHALL"]);
+        // A file that is being written would be in the way of the next.
+        until("the end of writing", SOON, || {
+            let persistence = self.line("INFO persistence");
+            persistence.lines().filter(|line| line.contains("_in_progress:")).all(|line| line.ends_with(":0")).then_some(())
+        });
+        for line in [
+            "REPLICAOF NO ONE",
+            "FLUSHALL",
+            "FUNCTION FLUSH",
+            "SCRIPT FLUSH",
+            "CONFIG SET maxmemory-policy noeviction",
+            "ACL DELUSER alice",
+        ] {
+            self.line(line);
+        }
+        if self.kind.is_cluster() {
+            self.line("CLUSTER RESET HARD");
+        }
     }
 
     /// Sends a command of words without spaces.
@@ -95,20 +125,30 @@ impl Redis {
     }
 
     fn try_run(&self, words: &[&[u8]]) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port.number)).ok()?;
-        stream.set_read_timeout(Some(SOON)).ok()?;
         let mut command = BytesMut::new();
         resp::write_command(&mut command, words);
-        stream.write_all(&command).ok()?;
-        let (mut frame, mut scanner, mut buffer) = (Vec::new(), Scanner::default(), [0; 65536]);
-        while scanner.scan(&frame).ok()?.is_none() {
-            let length = stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
-            frame.extend_from_slice(&buffer[..length]);
-        }
+        let frame = self.try_frame(&command)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Some(match Reader::new(&frame).read().ok()? {
             Item::Simple(bytes) | Item::Bulk(Some(bytes)) | Item::Integer(bytes) => text(bytes),
             _ => text(&frame),
         })
+    }
+
+    /// The bytes of the reply to a command that is encoded already.
+    pub fn frame(&self, command: &[u8]) -> Vec<u8> {
+        self.try_frame(command).unwrap_or_else(|| panic!("the server does not answer {}", command.escape_ascii()))
+    }
+
+    fn try_frame(&self, command: &[u8]) -> Option<Vec<u8>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port.number)).ok()?;
+        stream.set_read_timeout(Some(SOON)).ok()?;
+        stream.write_all(command).ok()?;
+        let (mut frame, mut scanner, mut buffer) = (Vec::new(), Scanner::default(), [0; 65536]);
+        while scanner.scan(&frame).ok()?.is_none() {
+            let length = stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
+            frame.extend_from_slice(&buffer[..length]);
+        }
+        Some(frame)
     }
 }

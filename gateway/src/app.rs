@@ -93,7 +93,12 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
 
 /// Starts one worker's connections; on its own runtime.
 fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: usize, workers: usize) -> Worker {
-    let bounds = Bounds { result_bytes: shared.max_result_bytes, pending: shared.max_in_flight, silence: 2 * shared.call_timeout };
+    let bounds = Bounds {
+        result_bytes: shared.max_result_bytes,
+        pending: shared.max_in_flight,
+        own: shared.max_own_connections,
+        silence: 2 * shared.call_timeout,
+    };
     let databases = databases
         .into_iter()
         .map(|(database, endpoint)| worker::Database {

@@ -202,6 +202,7 @@ impl GatewayConfig {
             ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
             ("limits.maxInFlight", limits.max_in_flight(), 1_000_000),
             ("limits.maxConnections", limits.max_connections(), 1_000_000),
+            ("limits.maxOwnConnections", limits.max_own_connections(), 10_000),
             ("workers", self.workers.unwrap_or(1), 256),
         ] {
             if !(1..=most).contains(&count) {

@@ -82,12 +82,12 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
     }
 }
 
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), greeting::Refused> {
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), greeting::Refused> {
     let unreachable = |message: String| greeting::Refused::new(Code::Unavailable, "the database cannot be reached", message);
     let attempt = async {
         match &endpoint.address {

@@ -3,6 +3,7 @@
 
 mod connection;
 mod greeting;
+mod pool;
 
 use std::{
     collections::VecDeque,
@@ -13,9 +14,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::RedisAddress;
-use tokio::sync::oneshot;
+use futures::future::BoxFuture;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::{Backend, Bounds, Failure, Pending, Replies, State};
+use super::{Backend, Bounds, Failure, Own, Pending, Replies, State};
 use crate::{
     error::{Code, Delivery},
     operation,
@@ -86,15 +88,16 @@ impl Shared {
     }
 }
 
-struct Redis(Arc<Shared>);
+struct Redis(Arc<Shared>, Arc<pool::Pool>);
 
 /// Starts the connection's task on this worker.
 pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> Arc<dyn Backend> {
     let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
     let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
+    let pool = pool::Pool::new(endpoint.clone(), &bounds);
     let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
     tokio::spawn(connection::keep(name, shared.clone(), endpoint));
-    Arc::new(Redis(shared))
+    Arc::new(Redis(shared, pool))
 }
 
 impl Backend for Redis {
@@ -122,9 +125,20 @@ impl Backend for Redis {
         self.0.lock().supported.get(operation.index()).copied().unwrap_or(true)
     }
 
+    fn own<'a>(&'a self, _: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
+        Box::pin(async move {
+            // While the shared connection is down there is nothing to find out by another.
+            if let Some(down) = &self.0.lock().down {
+                return Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent });
+            }
+            Ok(Box::new(self.1.take(deadline).await?) as Box<dyn Own>)
+        })
+    }
+
     fn state(&self) -> State {
+        let (own_busy, own_idle) = self.1.sizes();
         let inner = self.0.lock();
-        State { pending: inner.waiting_replies, ..inner.state.clone() }
+        State { pending: inner.waiting_replies, own_busy, own_idle, ..inner.state.clone() }
     }
 }
 

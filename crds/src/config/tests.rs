@@ -67,9 +67,24 @@ fn unknown_settings_are_refused() {
 #[test]
 fn urls_are_taken_apart() {
     let url = RedisUrl::parse("redis://us%40er:p%3Aw@[::1]:7000/3").unwrap();
-    assert_eq!(url.address, RedisAddress::Tcp("::1".into(), 7000));
+    assert_eq!(url.address, RedisAddress::Tcp(Host { name: "::1".into(), port: 7000 }));
     assert_eq!((url.username.as_deref(), url.password.as_deref(), url.database), (Some("us@er"), Some("p:w"), 3));
     assert_eq!(RedisUrl::parse("redis+unix:///run/a.sock?db=2").unwrap().address, RedisAddress::Unix("/run/a.sock".into()));
     assert_eq!(RedisUrl::redact("redis://u:secret@h/1"), "redis://u:***@h/1");
     assert!(RedisUrl::parse("redis://h/x").unwrap_err().contains("index"));
+    assert!(RedisUrl::parse("rediss://h").unwrap().tls && !url.tls);
+    for wrong in ["redis://", "redis://h,i", "redis://h?a=b", "redis://h#a", "redis://h:p/", "h", "redis:h"] {
+        assert!(RedisUrl::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn tls_is_asked_for_by_the_url() {
+    let with = |url: &str, tls: &str| paths(&format!("databases: [{{ name: a, redis: {{ url: '{url}', tls: {{ {tls} }} }} }}]"));
+    assert_eq!(with("rediss://a", "caFrom: { file: a }, serverName: b"), [""; 0]);
+    assert_eq!(with("redis://a", "caFrom: { file: a }"), ["databases[0].redis.tls"]);
+    assert_eq!(with("rediss://a", "certificateFrom: { file: a }"), ["databases[0].redis.tls"]);
+    assert_eq!(with("rediss://a", "caFrom: {}"), ["databases[0].redis.tls.caFrom"]);
+    let managed = "databases: [{ name: a, redis: { managed: {}, tls: {} } }]";
+    assert_eq!(paths(managed), ["databases[0].redis.tls"]);
 }

@@ -13,3 +13,4 @@ mod metrics;
 mod paths;
 mod resources;
 mod support;
+mod topology;

@@ -13,13 +13,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use dbx_crds::config::RedisAddress;
 use smallvec::smallvec;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    io::AsyncWrite,
     sync::oneshot,
-    time::{Interval, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 
-use super::{Down, Endpoint, Inner, Shared, Waiter, greeting};
+use super::{
+    Down, Endpoint, Inner, Shared, Waiter,
+    greeting::{self, Refused},
+    stream::{self, Stream},
+    tls,
+};
 use crate::{
     backend::TOO_LARGE,
     error::Code,
@@ -53,18 +57,13 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
                 backoff = delays();
                 told.clear();
                 shared.lock().opened(supported);
-                let end = match stream {
-                    Stream::Tcp(stream) => Driver::new(stream, &shared).run().await,
-                    Stream::Unix(stream) => Driver::new(stream, &shared).run().await,
-                };
+                let end = Driver::new(stream, &shared).run().await;
                 let refused = match end.reason {
-                    Reason::Io(error) => greeting::Refused::new(
-                        Code::Unavailable,
-                        "the connection to the database was lost",
-                        format!("connection lost: {error}"),
-                    ),
-                    Reason::Silent => greeting::Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
-                    Reason::Malformed => greeting::Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
+                    Reason::Io(error) => tls::explain(&error).unwrap_or_else(|| {
+                        Refused::new(Code::Unavailable, "the connection to the database was lost", format!("connection lost: {error}"))
+                    }),
+                    Reason::Silent => Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
+                    Reason::Malformed => Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
                 };
                 shared.lock().fail_all(end.written, refused.down.code, refused.down.detail);
                 refused
@@ -82,34 +81,19 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
     }
 }
 
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), greeting::Refused> {
-    let unreachable = |message: String| greeting::Refused::new(Code::Unavailable, "the database cannot be reached", message);
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), Refused> {
+    let deadline = Instant::now() + endpoint.connect_timeout;
     let attempt = async {
-        match &endpoint.address {
-            RedisAddress::Tcp(host, port) => {
-                let mut stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| unreachable(format!("{error}")))?;
-                // Without either the connection still works, only slower or blinder.
-                let _ = stream.set_nodelay(true);
-                let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)));
-                let supported = greeting::greet(&mut stream, endpoint).await?;
-                Ok((Stream::Tcp(stream), supported))
-            }
-            RedisAddress::Unix(path) => {
-                let mut stream = UnixStream::connect(path).await.map_err(|error| unreachable(format!("{error}")))?;
-                let supported = greeting::greet(&mut stream, endpoint).await?;
-                Ok((Stream::Unix(stream), supported))
-            }
-        }
+        let mut stream = match &endpoint.address {
+            RedisAddress::Tcp(host) => stream::tcp(host, endpoint.tls.as_ref(), deadline).await?,
+            RedisAddress::Unix(path) => stream::unix(path).await?,
+        };
+        let supported = greeting::greet(&mut stream, endpoint).await?;
+        Ok((stream, supported))
     };
-    match tokio::time::timeout(endpoint.connect_timeout, attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(unreachable("no connection within connectTimeout".into())),
-    }
+    tokio::time::timeout_at(deadline, attempt)
+        .await
+        .unwrap_or_else(|_| Err(Refused::new(Code::Unavailable, "the database cannot be reached", "no connection within connectTimeout")))
 }
 
 impl Inner {
@@ -149,8 +133,8 @@ impl From<Malformed> for Reason {
     }
 }
 
-struct Driver<'a, S> {
-    stream: S,
+struct Driver<'a> {
+    stream: Stream,
     shared: &'a Shared,
     out: Vec<u8>,
     out_at: usize,
@@ -163,8 +147,8 @@ struct Driver<'a, S> {
     quiet_ticks: u32,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
-    fn new(stream: S, shared: &'a Shared) -> Self {
+impl<'a> Driver<'a> {
+    fn new(stream: Stream, shared: &'a Shared) -> Self {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (out, input) = (Vec::new(), BytesMut::with_capacity(COPY_BELOW));
@@ -208,7 +192,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 let mut inner = self.shared.lock();
                 if inner.queued.is_empty() {
                     inner.task = Some(context.waker().clone());
-                    return Poll::Ready(Ok(()));
+                    drop(inner);
+                    // What was encrypted may still wait to be written.
+                    return Pin::new(&mut self.stream).poll_flush(context);
                 }
                 std::mem::swap(&mut self.out, &mut inner.queued);
             }

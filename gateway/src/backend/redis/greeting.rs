@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Down, Endpoint};
+use super::{Down, Endpoint, endpoint::Credentials, tls};
 use crate::{
     error::Code,
     operation,
@@ -23,17 +23,23 @@ impl Refused {
 }
 
 fn lost(error: std::io::Error) -> Refused {
-    Refused::new(Code::Unavailable, "the database cannot be reached", format!("connection lost while greeting: {error}"))
+    tls::explain(&error).unwrap_or_else(|| {
+        Refused::new(Code::Unavailable, "the database cannot be reached", format!("connection lost while greeting: {error}"))
+    })
 }
 
 /// Greets the server. Gives, by operation, whether it has the command.
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, endpoint: &Endpoint) -> Result<Vec<bool>, Refused> {
-    let password = (endpoint.password)()
+    let Credentials { username, password } = &endpoint.credentials;
+    let password = password
+        .as_ref()
+        .map(|password| password())
+        .transpose()
         .map_err(|message| Refused::new(Code::BackendDenied, "the gateway has no password for the database", message))?;
     let mut out = BytesMut::new();
     let mut steps = Vec::new();
     if let Some(password) = &password {
-        match &endpoint.username {
+        match username {
             Some(username) => resp::write_command(&mut out, &[b"AUTH", username.as_bytes(), password.as_bytes()]),
             None => resp::write_command(&mut out, &[b"AUTH", password.as_bytes()]),
         }
@@ -51,9 +57,13 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end
     let words: Vec<&[u8]> = [&b"COMMAND"[..], b"INFO"].into_iter().chain(names.iter().map(|name| name.as_bytes())).collect();
     resp::write_command(&mut out, &words);
     steps.push(Step::Optional);
-    stream.write_all(&out).await.map_err(lost)?;
-
     let mut input = BytesMut::new();
+    if let Err(error) = stream.write_all(&out).await {
+        // A server that hangs up may have said why.
+        return Err(stream.read_buf(&mut input).await.err().map_or_else(|| lost(error), lost));
+    }
+    stream.flush().await.map_err(lost)?;
+
     let mut last = BytesMut::new();
     for step in steps {
         last = frame(stream, &mut input).await?;

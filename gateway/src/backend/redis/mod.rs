@@ -2,18 +2,20 @@
 //! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
 
 mod connection;
+mod endpoint;
 mod greeting;
 mod pool;
+mod stream;
+mod tls;
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
     task::Waker,
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use dbx_crds::config::RedisAddress;
+pub use endpoint::Endpoint;
 use futures::future::BoxFuture;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -23,26 +25,6 @@ use crate::{
     operation,
     resp::Malformed,
 };
-
-/// Where a Redis is and how to log in.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: RedisAddress,
-    /// The ACL user.
-    pub username: Option<String>,
-    /// Where the password comes from; read again for each connection, so that a rotated one is used.
-    pub password: Password,
-    /// The database's index.
-    pub database: u32,
-    /// What connections are called in `CLIENT LIST`.
-    pub client_name: String,
-    /// How long connecting may take, greeting included.
-    pub connect_timeout: Duration,
-}
-
-/// Where a password comes from.
-pub type Password = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
 
 /// The part that calls and the connection's task share. Its lock is only ever taken by threads of one worker, and by a
 /// look at the state.

@@ -17,10 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Endpoint,
-    connection::{self, Stream},
-};
+use super::{Endpoint, connection};
 use crate::{
     backend::{Bounds, Committed, Failure, Own, Replies, TOO_LARGE},
     error::{Code, Delivery},
@@ -82,8 +79,7 @@ impl Pool {
 
     async fn connect(&self, deadline: Instant) -> Result<Box<dyn Socket>, Failure> {
         match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint)).await {
-            Ok(Ok((Stream::Tcp(stream), _))) => Ok(Box::new(stream)),
-            Ok(Ok((Stream::Unix(stream), _))) => Ok(Box::new(stream)),
+            Ok(Ok((stream, _))) => Ok(Box::new(stream)),
             Ok(Err(refused)) => Err(unsent(refused.down.code, refused.down.detail)),
             Err(_) => Err(unsent(Code::Timeout, "no connection to the database before the deadline")),
         }

@@ -1,0 +1,3 @@
+//! More than one plain Redis: encrypted, watched over by Sentinels, spread over a cluster. Each with real servers.
+
+mod tls;

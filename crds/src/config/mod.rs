@@ -102,7 +102,8 @@ pub struct Database {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, or `redis+unix:///path?db=0`. A password has no place here: see `passwordFrom`.
+    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, `redis+unix:///path?db=0`, or
+    /// `redis+sentinel://host:port,host:port/primary/db` (`rediss+sentinel://` over TLS). A password has no place here: see `passwordFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub url: Option<String>,
@@ -119,6 +120,9 @@ pub struct Redis {
     /// What a connection over TLS believes and shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
+    /// Who the gateway is to the Sentinels, when they want to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<Sentinel>,
     /// How long connecting may take, greeting included, before it counts as failed. Default: `2s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
@@ -129,6 +133,19 @@ impl Redis {
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.clone().unwrap_or_else(|| "2s".into())
     }
+}
+
+/// Who the gateway is to Sentinels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sentinel {
+    /// The ACL user to log in as. Default: their `default` user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub username: Option<String>,
+    /// Where the password is read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_from: Option<SecretSource>,
 }
 
 /// TLS on the way to a database. Its files are read again for each connection, so new ones need no restart.
@@ -156,6 +173,7 @@ impl Redis {
         let tls = self.tls.as_ref();
         let sources = [
             ("passwordFrom", self.password_from.as_ref()),
+            ("sentinel.passwordFrom", self.sentinel.as_ref().and_then(|sentinel| sentinel.password_from.as_ref())),
             ("tls.caFrom", tls.and_then(|tls| tls.ca_from.as_ref())),
             ("tls.certificateFrom", tls.and_then(|tls| tls.certificate_from.as_ref())),
             ("tls.keyFrom", tls.and_then(|tls| tls.key_from.as_ref())),

@@ -23,6 +23,8 @@ pub enum RedisAddress {
     Tcp(Host),
     /// A unix socket's path.
     Unix(String),
+    /// The primary of a name, as Sentinels know it.
+    Sentinel(Vec<Host>, String),
 }
 
 /// A host and a port.
@@ -50,7 +52,7 @@ fn parts(text: &str) -> Option<Parts<'_>> {
     Some(Parts { scheme, credentials, hosts, rest })
 }
 
-const SCHEMES: &str = "redis://, rediss:// or redis+unix://";
+const SCHEMES: &str = "redis://, rediss://, redis+unix:// and redis+sentinel://";
 
 impl RedisUrl {
     /// Takes a URL apart. Errors say what is wrong and never hold the URL, which may hold a password.
@@ -70,6 +72,7 @@ impl RedisUrl {
         };
         let (tls, scheme) = match url.scheme() {
             "rediss" => (true, "redis"),
+            "rediss+sentinel" => (true, "redis+sentinel"),
             scheme => (false, scheme),
         };
         let index = Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty());
@@ -79,10 +82,18 @@ impl RedisUrl {
                 let index = url.query_pairs().find(|(key, _)| key == "db").map(|(_, value)| value.into_owned());
                 (RedisAddress::Unix(decode(url.path())?), index)
             }
-            "redis+sentinel" | "redis+cluster" => {
+            "redis+sentinel" => {
+                let path = index.unwrap_or_default();
+                let (name, index) = path.split_once('/').map_or((&*path, None), |(name, index)| (name, Some(index.to_owned())));
+                if name.is_empty() {
+                    return Err("expected the primary's name after the Sentinels: redis+sentinel://a:26379,b:26379/mymaster/0".into());
+                }
+                (RedisAddress::Sentinel(Host::list(hosts, 26379)?, decode(name)?), index)
+            }
+            "redis+cluster" | "rediss+cluster" => {
                 return Err(format!("{}:// is not available in this version; {SCHEMES} are", url.scheme()));
             }
-            other => return Err(format!("unknown scheme {other}://, expected {SCHEMES}")),
+            other => return Err(format!("unknown scheme {other}://, expected one of {SCHEMES}")),
         };
         let database = match index {
             None => 0,

@@ -178,6 +178,9 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
     if redis.password_from.is_some() && url.as_ref().is_some_and(|url| url.password.is_some()) {
         findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
     }
+    if redis.sentinel.is_some() && url.as_ref().is_some_and(|url| !matches!(url.address, RedisAddress::Sentinel(..))) {
+        findings.add(format!("{path}.sentinel"), "the URL names no Sentinels; redis+sentinel:// does");
+    }
     if let Some(tls) = &redis.tls {
         if url.is_some_and(|url| !url.tls) {
             findings.add(format!("{path}.tls"), "the URL asks for a connection without TLS; rediss:// asks for one");
@@ -189,7 +192,12 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
 }
 
 fn check_managed(redis: &Redis, path: &str, findings: &mut Findings) {
-    let fields = [("username", redis.username.is_some()), ("passwordFrom", redis.password_from.is_some()), ("tls", redis.tls.is_some())];
+    let fields = [
+        ("username", redis.username.is_some()),
+        ("passwordFrom", redis.password_from.is_some()),
+        ("tls", redis.tls.is_some()),
+        ("sentinel", redis.sentinel.is_some()),
+    ];
     for (field, given) in fields {
         if given {
             findings.add(format!("{path}.{field}"), "a managed Redis has credentials of its own");

@@ -30,6 +30,7 @@ const DATABASE: &[&str] = &["spec", "config", "databases", "[]"];
 const REDIS: &[&str] = &["spec", "config", "databases", "[]", "redis"];
 const MANAGED: &[&str] = &["spec", "config", "databases", "[]", "redis", "managed"];
 const TLS: &[&str] = &["spec", "config", "databases", "[]", "redis", "tls"];
+const SENTINEL: &[&str] = &["spec", "config", "databases", "[]", "redis", "sentinel"];
 const PASSWORD: &[&str] = &["spec", "config", "databases", "[]", "redis", "passwordFrom"];
 
 /// Every rule; each has a test that it lets pass and refuses. `DEFAULT_STORAGE` in one is replaced by what it says.
@@ -51,7 +52,7 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         REDIS,
-        "!has(self.managed) || (!has(self.username) && !has(self.passwordFrom) && !has(self.tls))",
+        "!has(self.managed) || (!has(self.username) && !has(self.passwordFrom) && !has(self.tls) && !has(self.sentinel))",
         "a managed Redis has credentials of its own",
     ),
     rule(
@@ -68,6 +69,11 @@ pub const RULES: &[Rule] = &[
         PASSWORD,
         "has(self.secretKeyRef) != has(self.configMapKeyRef)",
         "exactly one of `secretKeyRef` and `configMapKeyRef` has to be given",
+    ),
+    rule(
+        SENTINEL,
+        "!has(self.passwordFrom) || (has(self.passwordFrom.secretKeyRef) != has(self.passwordFrom.configMapKeyRef) && !has(self.passwordFrom.file) && !has(self.passwordFrom.env))",
+        "the Sentinels' `passwordFrom` is exactly one of `secretKeyRef` and `configMapKeyRef`",
     ),
     rule(TLS, "has(self.certificateFrom) == has(self.keyFrom)", "`certificateFrom` and `keyFrom` belong together"),
     rule(

@@ -18,6 +18,7 @@ fn sample(path: &str, wants: &str) -> Value {
         ("databases.0.redis.managed", _) => json!({ "storage": "2Gi" }),
         (path, "settings") if path.ends_with("From") => json!({ "file": "some" }),
         (path, "settings") if path.ends_with("KeyRef") => json!({ "name": "some", "key": "thing" }),
+        ("databases.0.redis.sentinel", _) => json!({ "username": "other" }),
         ("databases.0.redis.tls", _) => json!({ "serverName": "other" }),
         ("databases.0.redis.managed.storage", _) => json!("2Gi"),
         ("log.format", _) => json!("human"),
@@ -47,6 +48,9 @@ fn every_setting_can_be_given_everywhere() {
         let mut beside = json!({ "databases": [{ "name": "redis", "redis": { "url": "redis://host" } }] });
         if path.contains(".tls") {
             beside["databases"][0]["redis"] = json!({ "url": "rediss://host" });
+        }
+        if path.contains("redis.sentinel") {
+            beside["databases"][0]["redis"] = json!({ "url": "redis+sentinel://host/primary" });
         }
         if path.contains("tls.certificateFrom") || path.contains("tls.keyFrom") {
             beside["databases"][0]["redis"]["tls"] = json!({ "certificateFrom": { "file": "c" }, "keyFrom": { "file": "k" } });

@@ -1,13 +1,16 @@
 //! Where a Redis is, how to log in there, and what of a connection to trust.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use dbx_crds::config::{self, RedisAddress, RedisUrl, SecretSource};
 
 use crate::config::secret;
 
 /// Where a Redis is and how to log in.
-#[derive(Clone)]
 pub struct Endpoint {
     /// Its address.
     pub(super) address: RedisAddress,
@@ -15,12 +18,16 @@ pub struct Endpoint {
     pub(super) tls: Option<Tls>,
     /// Who the gateway is there.
     pub(super) credentials: Credentials,
+    /// Who it is to the Sentinels.
+    pub(super) sentinel: Credentials,
     /// The database's index.
     pub(super) database: u32,
     /// What connections are called in `CLIENT LIST`.
     pub(super) client_name: String,
     /// How long connecting may take, greeting included.
     pub(super) connect_timeout: Duration,
+    /// How often another server has become the primary: connections from before are of no use.
+    pub(super) moves: AtomicU64,
 }
 
 /// Who the gateway is to a server.
@@ -51,6 +58,7 @@ impl Endpoint {
     pub fn new(redis: &config::Redis, url: RedisUrl, secrets_dir: &Path, client_name: String) -> Self {
         let text = |source: &SecretSource| text(source.clone(), secrets_dir);
         let tls = redis.tls.clone().unwrap_or_default();
+        let sentinel = redis.sentinel.clone().unwrap_or_default();
         let given = url.password.map(|password| -> Text { Arc::new(move || Ok(password.clone())) });
         Self {
             address: url.address,
@@ -63,9 +71,11 @@ impl Endpoint {
                 username: redis.username.clone().or(url.username),
                 password: redis.password_from.as_ref().map(text).or(given),
             },
+            sentinel: Credentials { username: sentinel.username, password: sentinel.password_from.as_ref().map(text) },
             database: url.database,
             client_name,
             connect_timeout: redis.connect_timeout().value(),
+            moves: AtomicU64::new(0),
         }
     }
 }

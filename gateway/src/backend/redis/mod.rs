@@ -5,6 +5,7 @@ mod connection;
 mod endpoint;
 mod greeting;
 mod pool;
+mod sentinel;
 mod stream;
 mod tls;
 

@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,13 +34,20 @@ const READ: usize = 64 << 10;
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
+struct Idle {
+    socket: Box<dyn Socket>,
+    since: Instant,
+    /// How often the endpoint had moved when the connection was made.
+    moves: u64,
+}
+
 /// The connections of one worker. Its lock is only ever taken by threads of that worker, and by a look at the state.
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
     result_bytes: usize,
     size: usize,
     free: Arc<Semaphore>,
-    idle: Mutex<Vec<(Box<dyn Socket>, Instant)>>,
+    idle: Mutex<Vec<Idle>>,
 }
 
 impl Pool {
@@ -52,7 +59,7 @@ impl Pool {
         pool
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Box<dyn Socket>, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,19 +74,20 @@ impl Pool {
             Ok(Ok(permit)) => permit,
             _ => return Err(unsent(Code::Unavailable, "all connections of calls' own are in use (limits.maxOwnConnections)")),
         };
+        let moves = self.endpoint.moves.load(Relaxed);
         let socket = loop {
             let kept = self.idle().pop();
-            let Some((mut socket, _)) = kept else { break self.connect(deadline).await? };
-            if is_quiet(&mut *socket) {
-                break socket;
+            let Some(mut kept) = kept else { break self.connect(deadline).await? };
+            if kept.moves == moves && is_quiet(&mut *kept.socket) {
+                break kept.socket;
             }
         };
-        Ok(Connection { pool: self.clone(), socket, input: BytesMut::new(), _permit: permit })
+        Ok(Connection { pool: self.clone(), socket, moves, input: BytesMut::new(), _permit: permit })
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Box<dyn Socket>, Failure> {
         match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint)).await {
-            Ok(Ok((stream, _))) => Ok(Box::new(stream)),
+            Ok(Ok(opened)) => Ok(Box::new(opened.stream)),
             Ok(Err(refused)) => Err(unsent(refused.down.code, refused.down.detail)),
             Err(_) => Err(unsent(Code::Timeout, "no connection to the database before the deadline")),
         }
@@ -101,7 +109,7 @@ async fn sweep(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.idle().retain(|(_, since)| since.elapsed() < IDLE);
+        pool.idle().retain(|idle| idle.since.elapsed() < IDLE);
     }
 }
 
@@ -109,6 +117,7 @@ async fn sweep(pool: Weak<Pool>) {
 pub(super) struct Connection {
     pool: Arc<Pool>,
     socket: Box<dyn Socket>,
+    moves: u64,
     input: BytesMut,
     _permit: OwnedSemaphorePermit,
 }
@@ -240,10 +249,10 @@ impl Own for Connection {
     }
 
     fn give_back(self: Box<Self>) {
-        let Self { pool, socket, input, _permit } = *self;
+        let Self { pool, socket, moves, input, _permit } = *self;
         // What nobody has asked for belongs to no call.
         if input.is_empty() {
-            pool.idle().push((socket, Instant::now()));
+            pool.idle().push(Idle { socket, since: Instant::now(), moves });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The data listener. axum carries every request to [`answer`], which finds out what it calls: the raw path is matched
 //! here, since keys hold any byte. Nothing in here names a database.
 
+mod atomic;
 mod call;
 pub mod operations;
 mod pages;
@@ -10,6 +11,8 @@ mod request;
 mod resource;
 mod respond;
 pub mod stream;
+mod transaction;
+mod version;
 
 use std::sync::Arc;
 
@@ -124,7 +127,8 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
     match (rest, &parts.method) {
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
         ("raw", &Method::POST) => raw::answer(incoming, body).await,
-        ("pipeline" | "raw", method) => only_post(method),
+        ("transaction", &Method::POST) => transaction::answer(incoming, body).await,
+        ("pipeline" | "raw" | "transaction", method) => only_post(method),
         (name, &Method::POST) if !name.contains('/') => match operation::find(name) {
             Some(operation) => incoming.by_name(operation, body).await,
             None if resource::exists(rest) => resource::answer(incoming, rest, body).await,
@@ -144,7 +148,8 @@ fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
     let word = rest.split('/').next().unwrap_or_default();
     let start = "/api/v1/".len();
     if name == "whoami" || worker.database(name).is_some() {
-        let known = !word.is_empty() && (matches!(word, "pipeline" | "raw") || resource::begins(word) || operation::find(word).is_some());
+        let known = !word.is_empty()
+            && (matches!(word, "pipeline" | "raw" | "transaction") || resource::begins(word) || operation::find(word).is_some());
         return &path[..start + name.len() + if known { 1 + word.len() } else { 0 }];
     }
     &path[..start - 1]

@@ -14,3 +14,4 @@ mod paths;
 mod resources;
 mod support;
 mod topology;
+mod transactions;

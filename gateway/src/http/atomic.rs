@@ -24,18 +24,24 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) enum Expected {
     Absent,
+    Present,
     Equal(Vec<u8>),
     /// One of these versions.
     Version(Vec<Version>),
+    /// None of these versions.
+    Other(Vec<Version>),
 }
 
 impl Expected {
     fn holds(&self, value: Option<&[u8]>) -> bool {
         match (self, value) {
             (Self::Absent, value) => value.is_none(),
+            (Self::Other(_), None) => true,
             (_, None) => false,
+            (Self::Present, _) => true,
             (Self::Equal(expected), Some(value)) => expected == value,
             (Self::Version(versions), Some(value)) => versions.contains(&Version::of(value)),
+            (Self::Other(versions), Some(value)) => !versions.contains(&Version::of(value)),
         }
     }
 }

@@ -6,6 +6,7 @@ mod call;
 pub mod operations;
 mod pages;
 mod pipeline;
+mod precondition;
 mod raw;
 mod request;
 mod resource;
@@ -60,10 +61,12 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 header::CONTENT_TYPE,
                 header::ACCEPT,
                 header::AUTHORIZATION,
+                header::IF_MATCH,
+                header::IF_NONE_MATCH,
                 HeaderName::from_static("dbx-timeout"),
                 REQUEST_ID,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG])
     })
 }
 

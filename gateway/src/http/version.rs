@@ -1,7 +1,11 @@
 //! Versions of values: an entity tag is the hash of the stored bytes and the representation they were given in. Preconditions
 //! compare the hashes alone, so that a version read as JSON holds for a change sent as bytes.
 
+use axum::http::HeaderValue;
 use xxhash_rust::xxh3::xxh3_128;
+
+use super::{call::Options, request::Media};
+use crate::operation::encode::Encoding;
 
 const DIGITS: usize = 32;
 
@@ -21,6 +25,23 @@ impl Version {
         let (hash, representation) = tag.split_at_checked(DIGITS)?;
         let known = matches!(representation, "" | "-j" | "-i" | "-b" | "-r");
         (known && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| u128::from_str_radix(hash, 16).ok().map(Self))?
+    }
+
+    /// The entity tag of the value in the representation that a request asks for.
+    pub(super) fn tag(self, options: &Options) -> HeaderValue {
+        let representation = match (options.accept, options.encoding) {
+            (Media::Bytes, _) => b'r',
+            (Media::Json, Encoding::Base64) => b'b',
+            (Media::Json, Encoding::Utf8) if options.integers_as_strings => b'i',
+            (Media::Json, Encoding::Utf8) => b'j',
+        };
+        let mut tag = [0; DIGITS + 4];
+        tag[0] = b'"';
+        for (digit, byte) in tag[1..=DIGITS].iter_mut().enumerate() {
+            *byte = b"0123456789abcdef"[(self.0 >> (124 - 4 * digit)) as usize & 15];
+        }
+        tag[DIGITS + 1..].copy_from_slice(&[b'-', representation, b'"']);
+        HeaderValue::from_bytes(&tag).expect("hexadecimal digits are visible ASCII")
     }
 }
 

@@ -17,6 +17,7 @@ mod samples;
 mod schema;
 pub mod shape;
 mod strings;
+mod versioned;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

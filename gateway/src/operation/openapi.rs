@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::param::{Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, all, schema};
+use super::{Group, Mode, Operation, all, schema, versioned};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
@@ -46,6 +46,7 @@ pub fn document() -> Value {
     for (path, method, endpoint) in own() {
         paths.entry(path.into()).or_default().insert(method.into(), endpoint);
     }
+    versioned::describe(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {

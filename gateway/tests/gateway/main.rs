@@ -15,3 +15,4 @@ mod resources;
 mod support;
 mod topology;
 mod transactions;
+mod versions;

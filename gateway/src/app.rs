@@ -12,7 +12,6 @@ use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
     backend::{self, Bounds, redis::Endpoint},
-    config::secret,
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
@@ -93,7 +92,12 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
 
 /// Starts one worker's connections; on its own runtime.
 fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: usize, workers: usize) -> Worker {
-    let bounds = Bounds { result_bytes: shared.max_result_bytes, pending: shared.max_in_flight, silence: 2 * shared.call_timeout };
+    let bounds = Bounds {
+        result_bytes: shared.max_result_bytes,
+        pending: shared.max_in_flight,
+        own: shared.max_own_connections,
+        silence: 2 * shared.call_timeout,
+    };
     let databases = databases
         .into_iter()
         .map(|(database, endpoint)| worker::Database {
@@ -120,24 +124,10 @@ async fn endpoint(
             let child = ManagedRedis::start(&database.name).await?;
             let address = RedisAddress::Unix(child.socket.to_string_lossy().into_owned());
             children.push(child);
-            RedisUrl { address, username: None, password: None, database: 0 }
+            RedisUrl { address, tls: false, username: None, password: None, database: 0 }
         }
     };
-    let (given, source, secrets_dir) = (url.password, redis.password_from.clone(), secrets_dir.to_owned());
-    let password: backend::redis::Password = Arc::new(move || match &source {
-        None => Ok(given.clone()),
-        Some(source) => {
-            secret::read(source, &secrets_dir).map(|secret| Some(secret.reveal().to_owned())).map_err(|error| error.to_string())
-        }
-    });
-    Ok(Endpoint {
-        address: url.address,
-        username: redis.username.clone().or(url.username),
-        password,
-        database: url.database,
-        client_name: client_name.to_owned(),
-        connect_timeout: redis.connect_timeout().value(),
-    })
+    Ok(Endpoint::new(&redis, url, secrets_dir, client_name.to_owned()))
 }
 
 /// The CPU limit rounded up, else the number of CPUs but at most 4.

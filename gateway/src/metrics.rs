@@ -113,18 +113,26 @@ pub fn render(workers: &Workers) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn backends(workers: &Workers) -> [MetricFamily; 3] {
-    let (mut up, mut pending, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+fn backends(workers: &Workers) -> [MetricFamily; 4] {
+    let (mut up, mut pending, mut connections, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, _, states) in workers.states() {
         let labels = [("database", name)];
         up.push(gauge(&labels, usize::from(states.iter().all(|state| state.reachable))));
         pending.push(gauge(&labels, states.iter().map(|state| state.pending).sum()));
         connections.push(counter(&labels, states.iter().map(|state| state.connections).sum()));
+        own.push(gauge(&[("database", name), ("state", "busy")], states.iter().map(|state| state.own_busy).sum()));
+        own.push(gauge(&[("database", name), ("state", "idle")], states.iter().map(|state| state.own_idle).sum()));
     }
     [
         family("dbx_backend_up", "1 while every worker is connected to the database.", MetricType::GAUGE, up),
         family("dbx_backend_pending_calls", "Calls waiting for the database.", MetricType::GAUGE, pending),
         family("dbx_backend_connections_total", "Connections made to the database.", MetricType::COUNTER, connections),
+        family(
+            "dbx_backend_own_connections",
+            "Connections that calls have to themselves, in use or waiting for the next.",
+            MetricType::GAUGE,
+            own,
+        ),
     ]
 }
 

@@ -88,13 +88,13 @@ struct Reference<'a> {
 }
 
 fn references(gateway: &DbxGateway) -> impl Iterator<Item = Reference<'_>> {
-    gateway.spec.config.databases.iter().enumerate().flat_map(|(index, database)| {
-        let source = database.redis.as_ref().and_then(|redis| redis.password_from.as_ref());
-        let path = |field: &str| format!("spec.config.databases[{index}].redis.passwordFrom.{field}");
-        let secret = source.and_then(|source| source.secret_key_ref.as_ref());
-        let config_map = source.and_then(|source| source.config_map_key_ref.as_ref());
-        let secret = secret.map(|key| Reference { path: path("secretKeyRef"), secret: true, name: &key.name });
-        let config_map = config_map.map(|key| Reference { path: path("configMapKeyRef"), secret: false, name: &key.name });
+    let databases = gateway.spec.config.databases.iter().enumerate();
+    let redis = databases.filter_map(|(index, database)| Some((index, database.redis.as_ref()?)));
+    redis.flat_map(|(index, redis)| redis.sources().map(move |source| (index, source))).flat_map(|(index, (name, source))| {
+        let path = |field: &str| format!("spec.config.databases[{index}].redis.{name}.{field}");
+        let secret = source.secret_key_ref.as_ref().map(|key| Reference { path: path("secretKeyRef"), secret: true, name: &key.name });
+        let config_map =
+            source.config_map_key_ref.as_ref().map(|key| Reference { path: path("configMapKeyRef"), secret: false, name: &key.name });
         secret.into_iter().chain(config_map)
     })
 }

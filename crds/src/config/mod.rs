@@ -4,11 +4,13 @@
 
 mod quantity;
 mod secret;
+mod url;
 mod validate;
 
 pub use quantity::{Duration, Size};
 pub use secret::{KeyRef, SecretSource};
-pub use validate::{Invalid, RedisAddress, RedisUrl};
+pub use url::{Host, RedisAddress, RedisUrl};
+pub use validate::Invalid;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,7 +102,8 @@ pub struct Database {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://host:port/db` or `redis+unix:///path?db=0`. A password has no place here: see `passwordFrom`.
+    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, `redis+unix:///path?db=0`, or
+    /// `redis+sentinel://host:port,host:port/primary/db` (`rediss+sentinel://` over TLS). A password has no place here: see `passwordFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub url: Option<String>,
@@ -114,6 +117,12 @@ pub struct Redis {
     /// Where the password is read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_from: Option<SecretSource>,
+    /// What a connection over TLS believes and shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<DatabaseTls>,
+    /// Who the gateway is to the Sentinels, when they want to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<Sentinel>,
     /// How long connecting may take, greeting included, before it counts as failed. Default: `2s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
@@ -123,6 +132,53 @@ impl Redis {
     /// How long connecting may take.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.clone().unwrap_or_else(|| "2s".into())
+    }
+}
+
+/// Who the gateway is to Sentinels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sentinel {
+    /// The ACL user to log in as. Default: their `default` user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub username: Option<String>,
+    /// Where the password is read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_from: Option<SecretSource>,
+}
+
+/// TLS on the way to a database. Its files are read again for each connection, so new ones need no restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseTls {
+    /// The CA certificates, PEM, of which one has to have signed the server's certificate. Default: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_from: Option<SecretSource>,
+    /// The client certificate, PEM, followed by those between it and its CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_from: Option<SecretSource>,
+    /// The client certificate's private key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_from: Option<SecretSource>,
+    /// The name that the server's certificate has to be for, which is sent to the server as well (SNI). Default: the URL's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub server_name: Option<String>,
+}
+
+impl Redis {
+    /// Everything that is read from elsewhere, by its path below this section.
+    pub fn sources(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
+        let tls = self.tls.as_ref();
+        let sources = [
+            ("passwordFrom", self.password_from.as_ref()),
+            ("sentinel.passwordFrom", self.sentinel.as_ref().and_then(|sentinel| sentinel.password_from.as_ref())),
+            ("tls.caFrom", tls.and_then(|tls| tls.ca_from.as_ref())),
+            ("tls.certificateFrom", tls.and_then(|tls| tls.certificate_from.as_ref())),
+            ("tls.keyFrom", tls.and_then(|tls| tls.key_from.as_ref())),
+        ];
+        sources.into_iter().filter_map(|(path, source)| Some((path, source?)))
     }
 }
 
@@ -215,6 +271,10 @@ section! {
         /// Open client connections of the whole gateway.
         #[schemars(range(min = 1, max = 1_000_000))]
         max_connections: i32 = 10000;
+        /// Connections to a database that each worker keeps for calls that cannot share one: transactions, conditional
+        /// changes, values over 1 MiB.
+        #[schemars(range(min = 1, max = 10_000))]
+        max_own_connections: i32 = 16;
         /// How long a call may take when it does not say (`DBX-Timeout`).
         call_timeout: Duration = "5s";
         /// The longest that a call may ask for.

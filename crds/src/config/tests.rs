@@ -67,9 +67,41 @@ fn unknown_settings_are_refused() {
 #[test]
 fn urls_are_taken_apart() {
     let url = RedisUrl::parse("redis://us%40er:p%3Aw@[::1]:7000/3").unwrap();
-    assert_eq!(url.address, RedisAddress::Tcp("::1".into(), 7000));
+    assert_eq!(url.address, RedisAddress::Tcp(Host { name: "::1".into(), port: 7000 }));
     assert_eq!((url.username.as_deref(), url.password.as_deref(), url.database), (Some("us@er"), Some("p:w"), 3));
     assert_eq!(RedisUrl::parse("redis+unix:///run/a.sock?db=2").unwrap().address, RedisAddress::Unix("/run/a.sock".into()));
     assert_eq!(RedisUrl::redact("redis://u:secret@h/1"), "redis://u:***@h/1");
     assert!(RedisUrl::parse("redis://h/x").unwrap_err().contains("index"));
+    assert!(RedisUrl::parse("rediss://h").unwrap().tls && !url.tls);
+    let url = RedisUrl::parse("rediss+sentinel://:p%40@a,[::1]:7/the%20primary/2").unwrap();
+    let sentinels = vec![Host { name: "a".into(), port: 26379 }, Host { name: "::1".into(), port: 7 }];
+    assert_eq!(url.address, RedisAddress::Sentinel(sentinels, "the primary".into()));
+    assert_eq!((url.tls, url.password.as_deref(), url.database), (true, Some("p@"), 2));
+    assert_eq!(RedisUrl::redact("redis+sentinel://u:secret@h,i:1/m"), "redis+sentinel://u:***@h,i:1/m");
+    for wrong in [
+        "redis+sentinel://a",
+        "redis+sentinel://a,/m",
+        "redis+sentinel://a/m/x",
+        "redis://",
+        "redis://h,i",
+        "redis://h?a=b",
+        "redis://h#a",
+        "redis://h:p/",
+        "h",
+        "redis:h",
+    ] {
+        assert!(RedisUrl::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn tls_is_asked_for_by_the_url() {
+    let with = |url: &str, tls: &str| paths(&format!("databases: [{{ name: a, redis: {{ url: '{url}', tls: {{ {tls} }} }} }}]"));
+    assert_eq!(with("rediss://a", "caFrom: { file: a }, serverName: b"), [""; 0]);
+    assert_eq!(with("redis://a", "caFrom: { file: a }"), ["databases[0].redis.tls"]);
+    assert_eq!(with("rediss://a", "certificateFrom: { file: a }"), ["databases[0].redis.tls"]);
+    assert_eq!(with("rediss://a", "caFrom: {}"), ["databases[0].redis.tls.caFrom"]);
+    let managed = "databases: [{ name: a, redis: { managed: {}, tls: {}, sentinel: {} } }]";
+    assert_eq!(paths(managed), ["databases[0].redis.tls", "databases[0].redis.sentinel"]);
+    assert_eq!(paths("databases: [{ name: a, redis: { url: 'redis://a', sentinel: {} } }]"), ["databases[0].redis.sentinel"]);
 }

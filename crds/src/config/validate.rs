@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{AuthMode, Database, GatewayConfig, Redis};
+use super::{AuthMode, Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,80 +16,6 @@ pub struct Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.path, self.message)
-    }
-}
-
-/// A Redis URL, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisUrl {
-    /// Where it listens.
-    pub address: RedisAddress,
-    /// The ACL user in the URL, if any.
-    pub username: Option<String>,
-    /// The password in the URL, if any: allowed by flags and environment of a gateway at hand, refused in a
-    /// configuration that is stored.
-    pub password: Option<String>,
-    /// The database's index.
-    pub database: u32,
-}
-
-/// Where a Redis listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisAddress {
-    /// Host and port.
-    Tcp(String, u16),
-    /// A unix socket's path.
-    Unix(String),
-}
-
-impl RedisUrl {
-    /// Takes a URL apart. Errors say what is wrong and never hold the URL, which may hold a password.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let url = url::Url::parse(text).map_err(|error| format!("expected a URL such as redis://host:6379/0: {error}"))?;
-        let decode = |part: &str| {
-            percent_encoding::percent_decode_str(part)
-                .decode_utf8()
-                .map(|text| text.into_owned())
-                .map_err(|_| "user, password and path have to be percent-encoded UTF-8".to_owned())
-        };
-        let query = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-        let (address, index) = match url.scheme() {
-            "redis" => {
-                let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host")?;
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-                (
-                    RedisAddress::Tcp(host, url.port().unwrap_or(6379)),
-                    Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty()),
-                )
-            }
-            "redis+unix" | "unix" => (RedisAddress::Unix(decode(url.path())?), query("db")),
-            "rediss" | "redis+sentinel" | "redis+cluster" => {
-                return Err(format!("{}:// is not available in this version; redis:// and redis+unix:// are", url.scheme()));
-            }
-            other => return Err(format!("unknown scheme {other}://, expected redis:// or redis+unix://")),
-        };
-        let database = match index {
-            None => 0,
-            Some(index) => index.parse().map_err(|_| "expected a whole number, the database's index, after the host")?,
-        };
-        if url.fragment().is_some() || url.query_pairs().any(|(name, _)| name != "db" || url.scheme() == "redis") {
-            return Err("expected nothing after the database's index; `#`, `?` and `/` in a password are written %23, %3F and %2F".into());
-        }
-        let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
-        let password = url.password().map(decode).transpose()?;
-        Ok(Self { address, username, password, database })
-    }
-
-    /// The URL with its password, if any, replaced by `***`: what may be printed.
-    pub fn redact(text: &str) -> String {
-        match url::Url::parse(text) {
-            Ok(mut url) if url.password().is_some() => {
-                // A URL that has a password has an authority, which is all that this can fail for.
-                let _ = url.set_password(Some("***"));
-                url.to_string()
-            }
-            _ => text.to_owned(),
-        }
     }
 }
 
@@ -148,13 +74,9 @@ impl GatewayConfig {
         }
         for (index, redis) in self.databases.iter().enumerate().filter_map(|(index, database)| Some((index, database.redis.as_ref()?))) {
             let path = format!("databases[{index}].redis");
-            if let Some(source) = &redis.password_from
-                && (source.file.is_some() || source.env.is_some())
-            {
-                findings.add(
-                    format!("{path}.passwordFrom"),
-                    "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`",
-                );
+            for (name, _) in redis.sources().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
+                findings
+                    .add(format!("{path}.{name}"), "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
             }
             if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse) {
                 if url.password.is_some() {
@@ -202,6 +124,7 @@ impl GatewayConfig {
             ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
             ("limits.maxInFlight", limits.max_in_flight(), 1_000_000),
             ("limits.maxConnections", limits.max_connections(), 1_000_000),
+            ("limits.maxOwnConnections", limits.max_own_connections(), 10_000),
             ("workers", self.workers.unwrap_or(1), 256),
         ] {
             if !(1..=most).contains(&count) {
@@ -248,20 +171,34 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
         }
         (None, Some(_)) => check_managed(redis, &path, findings),
     }
-    if let Some(source) = &redis.password_from {
-        if source.sources() != 1 {
-            findings.add(format!("{path}.passwordFrom"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
+    for (name, _) in redis.sources().filter(|(_, source)| source.sources() != 1) {
+        findings.add(format!("{path}.{name}"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
+    }
+    let url = redis.url.as_deref().and_then(|url| RedisUrl::parse(url).ok());
+    if redis.password_from.is_some() && url.as_ref().is_some_and(|url| url.password.is_some()) {
+        findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
+    }
+    if redis.sentinel.is_some() && url.as_ref().is_some_and(|url| !matches!(url.address, RedisAddress::Sentinel(..))) {
+        findings.add(format!("{path}.sentinel"), "the URL names no Sentinels; redis+sentinel:// does");
+    }
+    if let Some(tls) = &redis.tls {
+        if url.is_some_and(|url| !url.tls) {
+            findings.add(format!("{path}.tls"), "the URL asks for a connection without TLS; rediss:// asks for one");
         }
-        if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse)
-            && url.password.is_some()
-        {
-            findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
+        if tls.certificate_from.is_some() != tls.key_from.is_some() {
+            findings.add(format!("{path}.tls"), "`certificateFrom` and `keyFrom` belong together");
         }
     }
 }
 
 fn check_managed(redis: &Redis, path: &str, findings: &mut Findings) {
-    for (field, given) in [("username", redis.username.is_some()), ("passwordFrom", redis.password_from.is_some())] {
+    let fields = [
+        ("username", redis.username.is_some()),
+        ("passwordFrom", redis.password_from.is_some()),
+        ("tls", redis.tls.is_some()),
+        ("sentinel", redis.sentinel.is_some()),
+    ];
+    for (field, given) in fields {
         if given {
             findings.add(format!("{path}.{field}"), "a managed Redis has credentials of its own");
         }

@@ -29,6 +29,8 @@ const DATABASES: &[&str] = &["spec", "config", "databases"];
 const DATABASE: &[&str] = &["spec", "config", "databases", "[]"];
 const REDIS: &[&str] = &["spec", "config", "databases", "[]", "redis"];
 const MANAGED: &[&str] = &["spec", "config", "databases", "[]", "redis", "managed"];
+const TLS: &[&str] = &["spec", "config", "databases", "[]", "redis", "tls"];
+const SENTINEL: &[&str] = &["spec", "config", "databases", "[]", "redis", "sentinel"];
 const PASSWORD: &[&str] = &["spec", "config", "databases", "[]", "redis", "passwordFrom"];
 
 /// Every rule; each has a test that it lets pass and refuses. `DEFAULT_STORAGE` in one is replaced by what it says.
@@ -48,7 +50,11 @@ pub const RULES: &[Rule] = &[
         "has(self.url) != has(self.managed)",
         "exactly one of `url` (a Redis that exists) and `managed` (one that DBX runs) has to be given",
     ),
-    rule(REDIS, "!has(self.managed) || (!has(self.username) && !has(self.passwordFrom))", "a managed Redis has credentials of its own"),
+    rule(
+        REDIS,
+        "!has(self.managed) || (!has(self.username) && !has(self.passwordFrom) && !has(self.tls) && !has(self.sentinel))",
+        "a managed Redis has credentials of its own",
+    ),
     rule(
         MANAGED,
         "quantity(has(self.storage) ? self.storage : 'DEFAULT_STORAGE').compareTo(quantity(has(oldSelf.storage) ? oldSelf.storage : 'DEFAULT_STORAGE')) >= 0",
@@ -63,6 +69,17 @@ pub const RULES: &[Rule] = &[
         PASSWORD,
         "has(self.secretKeyRef) != has(self.configMapKeyRef)",
         "exactly one of `secretKeyRef` and `configMapKeyRef` has to be given",
+    ),
+    rule(
+        SENTINEL,
+        "!has(self.passwordFrom) || (has(self.passwordFrom.secretKeyRef) != has(self.passwordFrom.configMapKeyRef) && !has(self.passwordFrom.file) && !has(self.passwordFrom.env))",
+        "the Sentinels' `passwordFrom` is exactly one of `secretKeyRef` and `configMapKeyRef`",
+    ),
+    rule(TLS, "has(self.certificateFrom) == has(self.keyFrom)", "`certificateFrom` and `keyFrom` belong together"),
+    rule(
+        TLS,
+        "(!has(self.caFrom) || (has(self.caFrom.secretKeyRef) != has(self.caFrom.configMapKeyRef) && !has(self.caFrom.file) && !has(self.caFrom.env))) && (!has(self.certificateFrom) || (has(self.certificateFrom.secretKeyRef) != has(self.certificateFrom.configMapKeyRef) && !has(self.certificateFrom.file) && !has(self.certificateFrom.env))) && (!has(self.keyFrom) || (has(self.keyFrom.secretKeyRef) != has(self.keyFrom.configMapKeyRef) && !has(self.keyFrom.file) && !has(self.keyFrom.env)))",
+        "each of `caFrom`, `certificateFrom` and `keyFrom` is exactly one of `secretKeyRef` and `configMapKeyRef`",
     ),
     rule(&["spec", "image"], "!has(self.tag) || !has(self.digest)", "`tag` and `digest` exclude each other"),
     rule(

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dbx_crds::config::Database;
+use futures::future::BoxFuture;
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -26,8 +27,54 @@ pub trait Backend: Send + Sync {
     /// Whether the server has the command of an operation.
     fn supports(&self, operation: operation::Id) -> bool;
 
+    /// A connection that no other call uses, fit for `commands`: for what would keep others waiting, and for what has to
+    /// happen as one. Waits for a free one until the deadline.
+    fn own<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>>;
+
     /// What is known of the database at this moment.
     fn state(&self) -> State;
+}
+
+/// A connection of a call's own. It is closed when dropped, unless it was given back.
+pub trait Own: Send {
+    /// Sends commands and waits for their replies. They count as not sent unless all of their bytes were taken: the last
+    /// decides whether they take effect.
+    fn exchange<'a>(&'a mut self, commands: &'a [u8], replies: Replies, deadline: Instant) -> BoxFuture<'a, Result<Bytes, Failure>>;
+
+    /// Watches keys, then reads: until [`commit`](Own::commit), nobody may change them unnoticed. The frames of the reads.
+    fn watch<'a>(
+        &'a mut self,
+        keys: &'a [&'a [u8]],
+        reads: &'a [u8],
+        count: usize,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Bytes, Failure>>;
+
+    /// Watches no more.
+    fn forget<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Carries out `count` commands as one. `droppable` as in [`Replies`], for all of them.
+    fn commit<'a>(
+        &'a mut self,
+        commands: &'a [u8],
+        count: usize,
+        droppable: bool,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Committed, Failure>>;
+
+    /// Lets the next call use it. Nothing is watched.
+    fn give_back(self: Box<Self>);
+}
+
+/// What became of commands that were to be carried out as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// The frames of all replies, one after the other; an error among them did not stop the others.
+    Done(Bytes),
+    /// A watched key was changed: nothing was carried out.
+    Changed,
+    /// The database refused one of them beforehand: nothing was carried out. Its place, if it is one of them, and the error line.
+    Refused(Option<usize>, Bytes),
 }
 
 /// For each reply that the commands will have: whether it may be dropped when it is too large, which it may not once
@@ -68,6 +115,10 @@ pub struct State {
     pub pending: usize,
     /// Connections made since the start.
     pub connections: u64,
+    /// Connections of calls' own that are in use.
+    pub own_busy: usize,
+    /// Connections of calls' own that wait for the next.
+    pub own_idle: usize,
 }
 
 /// What a backend may use.
@@ -77,6 +128,8 @@ pub struct Bounds {
     pub result_bytes: usize,
     /// Commands waiting for an answer on one connection.
     pub pending: usize,
+    /// Connections of calls' own.
+    pub own: usize,
     /// Without an answer for this long, a connection with calls waiting is given up.
     pub silence: Duration,
 }

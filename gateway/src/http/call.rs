@@ -55,13 +55,20 @@ pub(super) struct Options {
     pub(super) integers_as_strings: bool,
     pub(super) timeout: Duration,
     pub(super) accept: Media,
+    /// The version of a value is wanted, however long it is.
+    pub(super) etag: bool,
 }
 
 impl Options {
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
-        let mut options =
-            Self { encoding: Encoding::Utf8, integers_as_strings: false, timeout: shared.call_timeout, accept: request::accept(headers)? };
+        let mut options = Self {
+            encoding: Encoding::Utf8,
+            integers_as_strings: false,
+            timeout: shared.call_timeout,
+            accept: request::accept(headers)?,
+            etag: false,
+        };
         if let Some(value) = headers.get(&TIMEOUT) {
             options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
         }
@@ -74,6 +81,7 @@ impl Options {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
             };
             failure = failure.take().or(outcome.err());
@@ -106,6 +114,14 @@ fn integers(value: &str) -> Result<bool, Error> {
         "string" => Ok(true),
         "number" => Ok(false),
         _ => Err(Error::new(Code::InvalidArgument, "expected `number` or `string`").param("integers")),
+    }
+}
+
+fn etag(value: &str) -> Result<bool, Error> {
+    match value {
+        "" | "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("etag")),
     }
 }
 

@@ -1,15 +1,19 @@
 //! The data listener. axum carries every request to [`answer`], which finds out what it calls: the raw path is matched
 //! here, since keys hold any byte. Nothing in here names a database.
 
+mod atomic;
 mod call;
 pub mod operations;
 mod pages;
 mod pipeline;
+mod precondition;
 mod raw;
 mod request;
 mod resource;
 mod respond;
 pub mod stream;
+mod transaction;
+mod version;
 
 use std::sync::Arc;
 
@@ -57,10 +61,12 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 header::CONTENT_TYPE,
                 header::ACCEPT,
                 header::AUTHORIZATION,
+                header::IF_MATCH,
+                header::IF_NONE_MATCH,
                 HeaderName::from_static("dbx-timeout"),
                 REQUEST_ID,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG])
     })
 }
 
@@ -124,7 +130,8 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
     match (rest, &parts.method) {
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
         ("raw", &Method::POST) => raw::answer(incoming, body).await,
-        ("pipeline" | "raw", method) => only_post(method),
+        ("transaction", &Method::POST) => transaction::answer(incoming, body).await,
+        ("pipeline" | "raw" | "transaction", method) => only_post(method),
         (name, &Method::POST) if !name.contains('/') => match operation::find(name) {
             Some(operation) => incoming.by_name(operation, body).await,
             None if resource::exists(rest) => resource::answer(incoming, rest, body).await,
@@ -144,7 +151,8 @@ fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
     let word = rest.split('/').next().unwrap_or_default();
     let start = "/api/v1/".len();
     if name == "whoami" || worker.database(name).is_some() {
-        let known = !word.is_empty() && (matches!(word, "pipeline" | "raw") || resource::begins(word) || operation::find(word).is_some());
+        let known = !word.is_empty()
+            && (matches!(word, "pipeline" | "raw" | "transaction") || resource::begins(word) || operation::find(word).is_some());
         return &path[..start + name.len() + if known { 1 + word.len() } else { 0 }];
     }
     &path[..start - 1]

@@ -19,6 +19,7 @@ use crate::{
     error::{Code, Error},
     operation::{self, Id, arguments::Arguments, encode::Plan},
     resp::Scanner,
+    shared::Shared,
 };
 
 /// `{"calls": […]}`.
@@ -64,8 +65,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    // One with more calls than may be in flight would never find room.
-    let calls = read(&body, shared.max_pipeline_calls.min(shared.max_in_flight))?;
+    let Document { calls } = request::document(&body, "calls", "{\"calls\": [{\"op\": …, \"args\": {…}}, …]}")?;
+    check_count(&calls, shared)?;
     let _in_flight = InFlight::enter(shared, calls.len())?;
 
     let (slots, pending) = queue(&incoming, &calls, &body, &options);
@@ -84,38 +85,39 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
         }
         let (id, result) = match slot {
             Slot::Refused { id, error } => (*id, Err(error.clone())),
-            Slot::Queued { id, plan, options } => (Some(*id), render(*id, plan, options, &outcome, &mut replies, &mut out)),
+            Slot::Queued { id, plan, options } => match &outcome {
+                Err(failure) => (Some(*id), Err(failure.error(plan.idempotent))),
+                Ok(_) => (Some(*id), render(*id, plan, options, &mut replies, &mut out)),
+            },
         };
         let code = result.as_ref().err().map(|error| error.code);
         if let Some(id) = id {
             incoming.worker.counters.record(id, code, started.elapsed());
         }
         if let Err(error) = result {
-            out.extend_from_slice(b"{\"error\":");
-            out.extend_from_slice(error.problem(incoming.id.to_str().unwrap_or_default()).to_string().as_bytes());
-            out.push(b'}');
+            write_error(&error, &incoming, &mut out);
         }
     }
     out.extend_from_slice(b"]}");
     Ok(respond::json(out))
 }
 
-fn read(body: &[u8], most: usize) -> Result<Vec<&RawValue>, Error> {
-    let read: Result<Document<'_>, _> = serde_json::from_slice(body);
-    let Document { calls } = read.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            Error::new(Code::InvalidArgument, "expected {\"calls\": [{\"op\": …, \"args\": {…}}, …]}").param("calls")
-        }
-        _ => operation::arguments::read_error(&error, body),
-    })?;
+/// Whether there are as many calls as there may be.
+pub(super) fn check_count(calls: &[&RawValue], shared: &Shared) -> Result<(), Error> {
+    // More calls than may be in flight would never find room.
+    let most = shared.max_pipeline_calls.min(shared.max_in_flight);
     match calls.len() {
-        0 => Err(Error::new(Code::InvalidArgument, "a pipeline needs at least one call").param("calls")),
+        0 => Err(Error::new(Code::InvalidArgument, "at least one call is needed").param("calls")),
         count if count > most => {
-            Err(Error::new(Code::PipelineTooLarge, format!("a pipeline may have at most {most} calls (limits.maxPipelineCalls)"))
-                .param("calls"))
+            Err(Error::new(Code::PipelineTooLarge, format!("there may be at most {most} calls (limits.maxPipelineCalls)")).param("calls"))
         }
-        _ => Ok(calls),
+        _ => Ok(()),
     }
+}
+
+/// Where a call stands in the request's body: positions of errors count from the body's start.
+pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
+    (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize)
 }
 
 type Queued = Option<Result<backend::Pending, backend::Failure>>;
@@ -140,9 +142,7 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
                     Slot::Queued { id, plan, options }
                 }
                 Err(mut error) => {
-                    // Positions count from the start of the request's body.
-                    let offset = (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
-                    error.position = error.position.map(|position| position + offset);
+                    error.position = error.position.map(|position| position + offset(call, body));
                     Slot::Refused { id, error }
                 }
             });
@@ -152,8 +152,8 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
     })
 }
 
-/// Reads one call of a pipeline.
-fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
+/// Reads one call.
+pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
     let call: Call<'a> = serde_json::from_str(call.get()).map_err(|_| {
         Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
     })?;
@@ -170,17 +170,7 @@ fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -
 }
 
 /// Takes the next reply and writes it; leaves `out` as it was on an error.
-fn render(
-    id: Id,
-    plan: &Plan,
-    options: &Options,
-    outcome: &Result<Bytes, backend::Failure>,
-    replies: &mut &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    if let Err(failure) = outcome {
-        return Err(failure.error(plan.idempotent));
-    }
+pub(super) fn render(id: Id, plan: &Plan, options: &Options, replies: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let Ok(Some(end)) = Scanner::default().scan(replies) else {
         return Err(Error::new(Code::BackendError, "the database answered fewer calls than it was sent"));
     };
@@ -192,4 +182,11 @@ fn render(
         out.truncate(start);
     }
     rendered
+}
+
+/// Writes the error of one call among several.
+pub(super) fn write_error(error: &Error, incoming: &Incoming<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"error\":");
+    out.extend_from_slice(error.problem(incoming.id.to_str().unwrap_or_default()).to_string().as_bytes());
+    out.push(b'}');
 }

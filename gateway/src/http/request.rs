@@ -9,6 +9,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use serde::Deserialize;
 
 use crate::{
     error::{Code, Error},
@@ -100,6 +101,14 @@ pub(super) fn query(uri: &Uri) -> Result<Query<'_>, Error> {
 /// Decodes base64 that stands under a name.
 pub(super) fn base64(text: &str, param: &'static str) -> Result<Vec<u8>, Error> {
     operation::base64(text).map_err(|error| error.param(param))
+}
+
+/// Reads a body that has one shape, `expected`; a member at fault is named `param`.
+pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8], param: &'static str, expected: &str) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Error::new(Code::InvalidArgument, format!("expected {expected}")).param(param),
+        _ => operation::arguments::read_error(&error, body),
+    })
 }
 
 /// What a request's body is.

@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use super::{
     Incoming,
     call::{self, InFlight, Options},
-    method_not_allowed, only_post, request,
+    method_not_allowed, only_post,
+    precondition::{self, Place, Preconditions},
+    request,
     request::{Media, Query},
     respond, unknown_operation,
 };
@@ -151,7 +153,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     if matches!(routes[0].1.choice, Choice::Part(_)) {
         parts(incoming, &routes, &read, &options).await
     } else {
-        one(incoming, &routes, &read, &options).await
+        one(incoming, resource, &routes, &read, &options).await
     }
 }
 
@@ -207,6 +209,29 @@ impl Read<'_> {
             })?;
             given.push(value, Given::Bytes(Cow::Borrowed(self.body)));
         }
+        self.place(&full, gathered, &mut given, &mut element)?;
+        for (name, value) in &self.query {
+            given.push(full(name).unwrap_or(name), Given::Text(Cow::Borrowed(value)));
+        }
+        if let Some(param) = gathered {
+            for part in parts {
+                if let Some(value) = given.remove(part) {
+                    element.push(part, value);
+                }
+            }
+            given.push(param.name, Given::Element(Box::new(element)));
+        }
+        Ok(given)
+    }
+
+    /// The arguments that stand in the path; parts of what repeats go to the element.
+    fn place<'r>(
+        &'r self,
+        full: &impl Fn(&str) -> Option<&'static str>,
+        gathered: Option<&'static Param>,
+        given: &mut Arguments<'r>,
+        element: &mut Arguments<'r>,
+    ) -> Result<(), Error> {
         for (name, raw) in &self.path {
             let value = request::decode(raw)?;
             if matches!(&*value, b"." | b"..") {
@@ -224,18 +249,22 @@ impl Read<'_> {
         if let Some(key) = self.key {
             given.push(full("key").unwrap_or("key"), Given::Bytes(request::base64(key, KEY_BASE64)?.into()));
         }
-        for (name, value) in &self.query {
-            given.push(full(name).unwrap_or(name), Given::Text(Cow::Borrowed(value)));
-        }
-        if let Some(param) = gathered {
-            for part in parts {
-                if let Some(value) = given.remove(part) {
-                    element.push(part, value);
-                }
-            }
-            given.push(param.name, Given::Element(Box::new(element)));
-        }
-        Ok(given)
+        Ok(())
+    }
+
+    /// The single value at this place, which a change may depend on.
+    fn value(&self, resource: &Resource) -> Result<Option<Place<'_>>, Error> {
+        let reads = |(_, route): &&(Id, &'static Route)| route.method == Method::Get && route.projection == Projection::Value;
+        let Some((read, _)) = resource.routes.iter().find(reads) else { return Ok(None) };
+        let params = read.operation().params;
+        let full = |name: &str| params.iter().find(|param| param.answers_to(name)).map(|param| param.name);
+        let mut arguments = Arguments::default();
+        self.place(&full, None, &mut arguments, &mut Arguments::default())?;
+        let key = match arguments.get("key") {
+            Some(Given::Bytes(key)) => key.to_vec(),
+            _ => return Ok(None),
+        };
+        Ok(Some(Place { key, read: *read, arguments }))
     }
 
     /// Which of the operations is meant, and its arguments.
@@ -267,11 +296,31 @@ impl Read<'_> {
 }
 
 /// A resource that is one call.
-async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Read<'_>, options: &Options) -> Result<Response<Body>, Error> {
+async fn one(
+    incoming: Incoming<'_>,
+    resource: &Resource,
+    routes: &[(Id, &'static Route)],
+    read: &Read<'_>,
+    options: &Options,
+) -> Result<Response<Body>, Error> {
+    let preconditions = Preconditions::of(&incoming.parts.headers)?;
     let (id, route, given) = read.choose(routes)?;
     let absent = given.is_true("nx");
     let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
-    let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
+    let is_value = route.method == Method::Get && route.projection == Projection::Value;
+    if is_value || preconditions.is_empty() {
+        let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
+        found(&done, route, absent, conditional)?;
+        return if is_value { precondition::read(incoming, &done, options, &preconditions) } else { incoming.result(&done, options) };
+    }
+    let Some(place) = read.value(resource)? else { return Err(precondition::no_version(&preconditions)) };
+    let done = precondition::change(incoming, place, preconditions, id, &given, options).await?;
+    found(&done, route, absent, conditional)?;
+    incoming.result(&done, options)
+}
+
+/// Refuses a reply that says that there is nothing, or that a condition does not hold.
+fn found(done: &call::Done, route: &Route, absent: bool, conditional: bool) -> Result<(), Error> {
     // A count of none, or nothing in it. What is put cannot be missing.
     let none = route.projection == Projection::Item && route.method != Method::Put && matches!(&*done.frame, b":0\r\n" | b"*0\r\n");
     let nothing = done.is_null() || none;
@@ -282,7 +331,7 @@ async fn one(incoming: Incoming<'_>, routes: &[(Id, &'static Route)], read: &Rea
         let code = if conditional { Code::PreconditionFailed } else { Code::KeyNotFound };
         return Err(Error::new(code, code.title()));
     }
-    incoming.result(&done, options)
+    Ok(())
 }
 
 /// A resource that several operations describe together: one object, made in one round trip.

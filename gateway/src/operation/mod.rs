@@ -34,6 +34,7 @@ mod strings;
 mod tests;
 pub mod text;
 mod transactions;
+mod versioned;
 mod write;
 
 use std::collections::HashMap;

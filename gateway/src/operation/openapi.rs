@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::param::{Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, all, schema};
+use super::{Group, Mode, Operation, all, schema, versioned};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
@@ -46,6 +46,7 @@ pub fn document() -> Value {
     for (path, method, endpoint) in own() {
         paths.entry(path.into()).or_default().insert(method.into(), endpoint);
     }
+    versioned::describe(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -245,31 +246,56 @@ fn own() -> Vec<(&'static str, &'static str, Value)> {
         {"type": "object", "required": ["result"], "properties": {"result": {}, "cursor": {"type": "string"}, "encoding": {"const": "base64"}}},
         {"type": "object", "required": ["error"], "properties": {"error": {"$ref": "#/components/schemas/Problem"}}},
     ]});
-    let endpoint = |id: &str, summary: &str, parameters: Vec<Value>, result: Value| {
+    let endpoint = |id: &str, summary: &str, parameters: Vec<Value>, result: Value, errors: &[Code]| {
         let schema = json!({"type": "object", "required": ["result"], "properties": {"result": result}});
         json!({"operationId": id, "tags": ["gateway"], "summary": summary, "parameters": parameters,
-            "responses": responses(&[], json!({"content": {"application/json": {"schema": schema}}}))})
+            "responses": responses(errors, json!({"content": {"application/json": {"schema": schema}}}))})
     };
     let mut pipeline = endpoint(
         "pipeline",
         "Several calls in one request, each with a result or an error, in their order; not atomic",
         parameters(["database", "encoding", "integers", "timeout"]),
-        json!({"type": "array", "items": each}),
+        json!({"type": "array", "items": each.clone()}),
+        &[],
     );
     pipeline["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
-        "type": "object", "required": ["calls"], "additionalProperties": false, "properties": {"calls": {"type": "array", "items": call, "minItems": 1}},
+        "type": "object", "required": ["calls"], "additionalProperties": false, "properties": {"calls": {"type": "array", "items": call.clone(), "minItems": 1}},
     }, "example": {"calls": [{"op": "set", "args": {"key": "a", "value": "1"}}, {"op": "incr", "args": {"key": "a"}}]}}}});
-    let mut raw = endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout"]), json!({}));
+    let mut transaction = endpoint(
+        "transaction",
+        "Several calls that happen as one, if what is expected of watched keys holds",
+        parameters(["database", "encoding", "integers", "timeout"]),
+        json!({"type": "array", "items": each}),
+        &[Code::Conflict, Code::PreconditionFailed],
+    );
+    let watch = json!({
+        "type": "object", "required": ["key"], "additionalProperties": false,
+        "properties": {
+            "key": {"type": ["string", "number"]},
+            "equals": {"type": ["string", "number"], "description": "The value that the key has to hold"},
+            "absent": {"const": true, "description": "There has to be no such key"},
+            "version": {"type": "string", "description": "The ETag of the value that the key has to hold"},
+        },
+        "oneOf": [{"required": ["equals"]}, {"required": ["absent"]}, {"required": ["version"]}],
+    });
+    transaction["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
+        "type": "object", "required": ["calls"], "additionalProperties": false, "properties": {
+            "watch": {"type": "array", "items": watch},
+            "calls": {"type": "array", "items": call, "minItems": 1},
+        },
+    }, "example": {"watch": [{"key": "a", "absent": true}], "calls": [{"op": "set", "args": {"key": "a", "value": "1"}}]}}}});
+    let mut raw = endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout"]), json!({}), &[]);
     raw["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
         "type": "object", "required": ["command"], "additionalProperties": false, "properties": {
             "command": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
         },
     }, "example": {"command": ["SET", "a", "1"]}}}});
     vec![
-        ("/api/v1", "get", endpoint("databases", "The databases that the caller may use", Vec::new(), json!({}))),
-        ("/api/v1/whoami", "get", endpoint("whoami", "Who the caller is, and what it may do", Vec::new(), json!({"type": "object"}))),
+        ("/api/v1", "get", endpoint("databases", "The databases that the caller may use", Vec::new(), json!({}), &[])),
+        ("/api/v1/whoami", "get", endpoint("whoami", "Who the caller is, and what it may do", Vec::new(), json!({"type": "object"}), &[])),
         ("/api/v1/{database}/pipeline", "post", pipeline),
         ("/api/v1/{database}/raw", "post", raw),
+        ("/api/v1/{database}/transaction", "post", transaction),
     ]
 }
 

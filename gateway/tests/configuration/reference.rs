@@ -16,8 +16,10 @@ fn sample(path: &str, wants: &str) -> Value {
         ("databases.0.redis.url", _) => json!("redis://other"),
         ("databases.0.redis", _) => json!({ "url": "redis://other" }),
         ("databases.0.redis.managed", _) => json!({ "storage": "2Gi" }),
-        ("databases.0.redis.passwordFrom", _) => json!({ "file": "some" }),
+        (path, "settings") if path.ends_with("From") => json!({ "file": "some" }),
         (path, "settings") if path.ends_with("KeyRef") => json!({ "name": "some", "key": "thing" }),
+        ("databases.0.redis.sentinel", _) => json!({ "username": "other" }),
+        ("databases.0.redis.tls", _) => json!({ "serverName": "other" }),
         ("databases.0.redis.managed.storage", _) => json!("2Gi"),
         ("log.format", _) => json!("human"),
         ("log.level", _) => json!("debug"),
@@ -44,13 +46,22 @@ fn every_setting_can_be_given_everywhere() {
         let pointer = format!("/{}", path.replace('.', "/"));
         // What the setting needs beside it.
         let mut beside = json!({ "databases": [{ "name": "redis", "redis": { "url": "redis://host" } }] });
+        if path.contains(".tls") {
+            beside["databases"][0]["redis"] = json!({ "url": "rediss://host" });
+        }
+        if path.contains("redis.sentinel") {
+            beside["databases"][0]["redis"] = json!({ "url": "redis+sentinel://host/primary" });
+        }
+        if path.contains("tls.certificateFrom") || path.contains("tls.keyFrom") {
+            beside["databases"][0]["redis"]["tls"] = json!({ "certificateFrom": { "file": "c" }, "keyFrom": { "file": "k" } });
+        }
         if path.contains(".managed") {
             beside["databases"][0]["redis"] = json!({ "managed": {} });
         }
-        for reference in ["secretKeyRef", "configMapKeyRef"] {
-            if path.contains(&format!("{reference}.")) {
-                beside["databases"][0]["redis"]["passwordFrom"] = json!({ reference: { "name": "n", "key": "k" } });
-            }
+        // A secret is read from one place.
+        if let Some((source, place)) = path.rsplit_once("From.") {
+            let reference = place.split_once('.').map_or(json!({}), |(reference, _)| json!({ reference: { "name": "n", "key": "k" } }));
+            self::place(&mut beside, &format!("{source}From"), reference);
         }
         let mut whole = beside.clone();
         place(&mut whole, &path, value.clone());

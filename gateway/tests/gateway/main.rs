@@ -20,3 +20,6 @@ mod properties;
 mod refused;
 mod resources;
 mod support;
+mod topology;
+mod transactions;
+mod versions;

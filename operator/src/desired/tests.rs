@@ -46,7 +46,10 @@ config:
     - name: one
       redis: { url: "redis://one", passwordFrom: { secretKeyRef: { name: shared, key: one } } }
     - name: two
-      redis: { url: "redis://two", passwordFrom: { secretKeyRef: { name: shared, key: two } } }
+      redis:
+        url: "rediss://two"
+        passwordFrom: { secretKeyRef: { name: shared, key: two } }
+        tls: { caFrom: { configMapKeyRef: { name: authority, key: ca.crt } }, certificateFrom: { secretKeyRef: { name: client, key: tls.crt } }, keyFrom: { secretKeyRef: { name: client, key: tls.key } } }
     - name: three
       redis: { url: "redis://three", passwordFrom: { configMapKeyRef: { name: shared, key: three } } }
     - name: redis

@@ -2,24 +2,29 @@
 //! starts anew with back-off. It alone touches the socket.
 
 use std::{
-    pin::Pin,
-    sync::Arc,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Buf, Bytes, BytesMut};
-use dbx_crds::config::RedisAddress;
+use dbx_crds::config::{Host, RedisAddress};
 use smallvec::smallvec;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    io::AsyncWrite,
     sync::oneshot,
-    time::{Interval, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 
-use super::{Down, Endpoint, Inner, Shared, Waiter, greeting};
+use super::{
+    Down, Endpoint, Inner, Shared, Waiter,
+    greeting::{self, Refused},
+    sentinel,
+    stream::{self, Stream},
+    tls,
+};
 use crate::{
     backend::TOO_LARGE,
     error::Code,
@@ -48,23 +53,28 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
     let mut told = String::new();
     loop {
         let refused = match connect(&endpoint).await {
-            Ok((stream, supported)) => {
+            Ok(Opened { stream, supported, primary }) => {
                 tracing::info!(database = name, "connected");
                 backoff = delays();
                 told.clear();
                 shared.lock().opened(supported);
-                let end = match stream {
-                    Stream::Tcp(stream) => Driver::new(stream, &shared).run().await,
-                    Stream::Unix(stream) => Driver::new(stream, &shared).run().await,
+                let driver = Driver::new(stream, &shared);
+                let end = match (&endpoint.address, &primary) {
+                    (RedisAddress::Sentinel(sentinels, name), Some(current)) => {
+                        driver.following().run(pin!(sentinel::moved(&endpoint, sentinels, name, current))).await
+                    }
+                    _ => driver.run(pin!(std::future::pending())).await,
                 };
                 let refused = match end.reason {
-                    Reason::Io(error) => greeting::Refused::new(
-                        Code::Unavailable,
-                        "the connection to the database was lost",
-                        format!("connection lost: {error}"),
-                    ),
-                    Reason::Silent => greeting::Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
-                    Reason::Malformed => greeting::Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
+                    Reason::Io(error) => tls::explain(&error).unwrap_or_else(|| {
+                        Refused::new(Code::Unavailable, "the connection to the database was lost", format!("connection lost: {error}"))
+                    }),
+                    Reason::Moved => {
+                        endpoint.moves.fetch_add(1, Relaxed);
+                        Refused::new(Code::Unavailable, "the connection to the database was lost", "another server is the primary")
+                    }
+                    Reason::Silent => Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
+                    Reason::Malformed => Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
                 };
                 shared.lock().fail_all(end.written, refused.down.code, refused.down.detail);
                 refused
@@ -82,34 +92,31 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
     }
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// A connection on which everything before the first call has been said.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    supported: Vec<bool>,
+    /// Which server Sentinels have named.
+    primary: Option<Host>,
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<(Stream, Vec<bool>), greeting::Refused> {
-    let unreachable = |message: String| greeting::Refused::new(Code::Unavailable, "the database cannot be reached", message);
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<Opened, Refused> {
+    let deadline = Instant::now() + endpoint.connect_timeout;
     let attempt = async {
-        match &endpoint.address {
-            RedisAddress::Tcp(host, port) => {
-                let mut stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| unreachable(format!("{error}")))?;
-                // Without either the connection still works, only slower or blinder.
-                let _ = stream.set_nodelay(true);
-                let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)));
-                let supported = greeting::greet(&mut stream, endpoint).await?;
-                Ok((Stream::Tcp(stream), supported))
+        let (mut stream, primary) = match &endpoint.address {
+            RedisAddress::Tcp(host) => (stream::tcp(host, endpoint.tls.as_ref(), deadline).await?, None),
+            RedisAddress::Unix(path) => (stream::unix(path).await?, None),
+            RedisAddress::Sentinel(sentinels, name) => {
+                let primary = sentinel::primary(endpoint, sentinels, name).await?;
+                (stream::tcp(&primary, endpoint.tls.as_ref(), deadline).await.inspect_err(|_| sentinel::doubt())?, Some(primary))
             }
-            RedisAddress::Unix(path) => {
-                let mut stream = UnixStream::connect(path).await.map_err(|error| unreachable(format!("{error}")))?;
-                let supported = greeting::greet(&mut stream, endpoint).await?;
-                Ok((Stream::Unix(stream), supported))
-            }
-        }
+        };
+        let supported = greeting::greet(&mut stream, endpoint).await.inspect_err(|_| sentinel::doubt())?;
+        Ok(Opened { stream, supported, primary })
     };
-    match tokio::time::timeout(endpoint.connect_timeout, attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(unreachable("no connection within connectTimeout".into())),
-    }
+    tokio::time::timeout_at(deadline, attempt)
+        .await
+        .unwrap_or_else(|_| Err(Refused::new(Code::Unavailable, "the database cannot be reached", "no connection within connectTimeout")))
 }
 
 impl Inner {
@@ -141,6 +148,8 @@ enum Reason {
     Io(std::io::Error),
     Silent,
     Malformed,
+    /// Another server is the primary.
+    Moved,
 }
 
 impl From<Malformed> for Reason {
@@ -149,8 +158,8 @@ impl From<Malformed> for Reason {
     }
 }
 
-struct Driver<'a, S> {
-    stream: S,
+struct Driver<'a> {
+    stream: Stream,
     shared: &'a Shared,
     out: Vec<u8>,
     out_at: usize,
@@ -161,19 +170,44 @@ struct Driver<'a, S> {
     tick: Interval,
     heard: bool,
     quiet_ticks: u32,
+    following: bool,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
-    fn new(stream: S, shared: &'a Shared) -> Self {
+impl<'a> Driver<'a> {
+    fn new(stream: Stream, shared: &'a Shared) -> Self {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (out, input) = (Vec::new(), BytesMut::with_capacity(COPY_BELOW));
         let scanner = Scanner::default();
-        Self { stream, shared, out, out_at: 0, written: 0, input, scanner, discarding: false, tick, heard: true, quiet_ticks: 0 }
+        Self {
+            stream,
+            shared,
+            out,
+            out_at: 0,
+            written: 0,
+            input,
+            scanner,
+            discarding: false,
+            tick,
+            heard: true,
+            quiet_ticks: 0,
+            following: false,
+        }
     }
 
-    async fn run(mut self) -> End {
-        let reason = std::future::poll_fn(|context| self.poll(context)).await;
+    /// An answer that only a replica gives ends it.
+    fn following(mut self) -> Self {
+        self.following = true;
+        self
+    }
+
+    /// Runs until the connection is of no use, or `moved` ends.
+    async fn run(mut self, mut moved: Pin<&mut impl Future<Output = ()>>) -> End {
+        let reason = std::future::poll_fn(|context| match moved.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Reason::Moved),
+            Poll::Pending => self.poll(context),
+        })
+        .await;
         // Refuse before failing those that wait, so that nobody queues in between.
         self.shared.lock().down = Some(Down { code: Code::Unavailable, detail: "the connection to the database was lost" });
         End { reason, written: self.written }
@@ -208,7 +242,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 let mut inner = self.shared.lock();
                 if inner.queued.is_empty() {
                     inner.task = Some(context.waker().clone());
-                    return Poll::Ready(Ok(()));
+                    drop(inner);
+                    // What was encrypted may still wait to be written.
+                    return Pin::new(&mut self.stream).poll_flush(context);
                 }
                 std::mem::swap(&mut self.out, &mut inner.queued);
             }
@@ -230,13 +266,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
                 Ok(0) => return Poll::Ready(Reason::Io(std::io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => self.heard = true,
             }
-            if let Err(Malformed) = self.hand_out() {
-                return Poll::Ready(Reason::Malformed);
+            if let Err(reason) = self.hand_out() {
+                return Poll::Ready(reason);
             }
         }
     }
 
-    fn hand_out(&mut self) -> Result<(), Malformed> {
+    fn hand_out(&mut self) -> Result<(), Reason> {
         let most = self.shared.bounds.result_bytes;
         let mut inner = self.shared.lock();
         loop {
@@ -266,7 +302,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Driver<'a, S> {
             } else {
                 self.input.split_to(length).freeze()
             };
+            let demoted = self.following && frame.starts_with(b"-READONLY ");
             inner.answer(frame)?;
+            if demoted {
+                return Err(Reason::Moved);
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! What is said on a new connection before any call: who we are, which database, and which commands the server has.
 
 use bytes::BytesMut;
+use dbx_crds::config::RedisAddress;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Down, Endpoint};
+use super::{Down, Endpoint, endpoint::Credentials, tls};
 use crate::{
     error::Code,
     operation,
@@ -22,26 +23,35 @@ impl Refused {
     }
 }
 
-fn lost(error: std::io::Error) -> Refused {
-    Refused::new(Code::Unavailable, "the database cannot be reached", format!("connection lost while greeting: {error}"))
+pub(super) fn lost(error: std::io::Error) -> Refused {
+    tls::explain(&error).unwrap_or_else(|| {
+        Refused::new(Code::Unavailable, "the database cannot be reached", format!("connection lost while greeting: {error}"))
+    })
+}
+
+/// Writes what logs in, where somebody is to.
+pub(super) fn log_in(credentials: &Credentials, out: &mut BytesMut) -> Result<Option<Step>, Refused> {
+    let Some(password) = &credentials.password else { return Ok(None) };
+    let password =
+        password().map_err(|message| Refused::new(Code::BackendDenied, "the gateway has no password for the database", message))?;
+    match &credentials.username {
+        Some(username) => resp::write_command(out, &[b"AUTH", username.as_bytes(), password.as_bytes()]),
+        None => resp::write_command(out, &[b"AUTH", password.as_bytes()]),
+    }
+    Ok(Some(Step::LogIn))
 }
 
 /// Greets the server. Gives, by operation, whether it has the command.
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, endpoint: &Endpoint) -> Result<Vec<bool>, Refused> {
-    let password = (endpoint.password)()
-        .map_err(|message| Refused::new(Code::BackendDenied, "the gateway has no password for the database", message))?;
     let mut out = BytesMut::new();
-    let mut steps = Vec::new();
-    if let Some(password) = &password {
-        match &endpoint.username {
-            Some(username) => resp::write_command(&mut out, &[b"AUTH", username.as_bytes(), password.as_bytes()]),
-            None => resp::write_command(&mut out, &[b"AUTH", password.as_bytes()]),
-        }
-        steps.push(Step::LogIn);
-    }
+    let mut steps = Vec::from_iter(log_in(&endpoint.credentials, &mut out)?);
     if endpoint.database != 0 {
         resp::write_command(&mut out, &[b"SELECT", endpoint.database.to_string().as_bytes()]);
         steps.push(Step::Select);
+    }
+    if matches!(endpoint.address, RedisAddress::Sentinel(..)) {
+        resp::write_command(&mut out, &[b"ROLE"]);
+        steps.push(Step::Primary);
     }
     resp::write_command(&mut out, &[b"CLIENT", b"SETNAME", endpoint.client_name.as_bytes()]);
     steps.push(Step::Optional);
@@ -51,9 +61,13 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end
     let words: Vec<&[u8]> = [&b"COMMAND"[..], b"INFO"].into_iter().chain(names.iter().map(|name| name.as_bytes())).collect();
     resp::write_command(&mut out, &words);
     steps.push(Step::Optional);
-    stream.write_all(&out).await.map_err(lost)?;
-
     let mut input = BytesMut::new();
+    if let Err(error) = stream.write_all(&out).await {
+        // A server that hangs up may have said why.
+        return Err(stream.read_buf(&mut input).await.err().map_or_else(|| lost(error), lost));
+    }
+    stream.flush().await.map_err(lost)?;
+
     let mut last = BytesMut::new();
     for step in steps {
         last = frame(stream, &mut input).await?;
@@ -62,20 +76,26 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end
     Ok(supported(&last))
 }
 
-enum Step {
+/// What the server is to answer to.
+pub(super) enum Step {
     LogIn,
+    Primary,
     Select,
     Ping,
     Optional,
 }
 
 impl Step {
-    fn check(&self, reply: &[u8]) -> Result<(), Refused> {
+    pub(super) fn check(&self, reply: &[u8]) -> Result<(), Refused> {
+        if matches!(self, Self::Primary) && reply.starts_with(b"*5\r\n$5\r\nslave\r\n") {
+            return Err(Refused::new(Code::Unavailable, "the database has no primary at the moment", "the server is a replica"));
+        }
         let Ok(Item::Error(line)) = Reader::new(reply).read() else { return Ok(()) };
         let message = String::from_utf8_lossy(line).into_owned();
         let code = crate::error::from_redis(line).code;
         match self {
-            Self::Optional => Ok(()),
+            // Who may not ask for the role believes the Sentinels.
+            Self::Optional | Self::Primary => Ok(()),
             Self::LogIn => Err(Refused::new(Code::BackendDenied, "the database refuses the gateway's password", message)),
             Self::Select if code != Code::Unavailable && code != Code::BackendDenied => {
                 Err(Refused::new(Code::Unavailable, "the database has no such index", message))
@@ -88,7 +108,7 @@ impl Step {
     }
 }
 
-async fn frame<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> Result<BytesMut, Refused> {
+pub(super) async fn frame<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> Result<BytesMut, Refused> {
     let mut scanner = Scanner::default();
     loop {
         let end = scanner

@@ -2,45 +2,30 @@
 //! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
 
 mod connection;
+mod endpoint;
 mod greeting;
+mod pool;
+mod sentinel;
+mod stream;
+mod tls;
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
     task::Waker,
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use dbx_crds::config::RedisAddress;
-use tokio::sync::oneshot;
+pub use endpoint::Endpoint;
+use futures::future::BoxFuture;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::{Backend, Bounds, Failure, Pending, Replies, State};
+use super::{Backend, Bounds, Failure, Own, Pending, Replies, State};
 use crate::{
     error::{Code, Delivery},
     operation,
     resp::Malformed,
 };
-
-/// Where a Redis is and how to log in.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: RedisAddress,
-    /// The ACL user.
-    pub username: Option<String>,
-    /// Where the password comes from; read again for each connection, so that a rotated one is used.
-    pub password: Password,
-    /// The database's index.
-    pub database: u32,
-    /// What connections are called in `CLIENT LIST`.
-    pub client_name: String,
-    /// How long connecting may take, greeting included.
-    pub connect_timeout: Duration,
-}
-
-/// Where a password comes from.
-pub type Password = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
 
 /// The part that calls and the connection's task share. Its lock is only ever taken by threads of one worker, and by a
 /// look at the state.
@@ -86,15 +71,16 @@ impl Shared {
     }
 }
 
-struct Redis(Arc<Shared>);
+struct Redis(Arc<Shared>, Arc<pool::Pool>);
 
 /// Starts the connection's task on this worker.
 pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> Arc<dyn Backend> {
     let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
     let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
+    let pool = pool::Pool::new(endpoint.clone(), &bounds);
     let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
     tokio::spawn(connection::keep(name, shared.clone(), endpoint));
-    Arc::new(Redis(shared))
+    Arc::new(Redis(shared, pool))
 }
 
 impl Backend for Redis {
@@ -122,9 +108,20 @@ impl Backend for Redis {
         self.0.lock().supported.get(operation.index()).copied().unwrap_or(true)
     }
 
+    fn own<'a>(&'a self, _: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
+        Box::pin(async move {
+            // While the shared connection is down there is nothing to find out by another.
+            if let Some(down) = &self.0.lock().down {
+                return Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent });
+            }
+            Ok(Box::new(self.1.take(deadline).await?) as Box<dyn Own>)
+        })
+    }
+
     fn state(&self) -> State {
+        let (own_busy, own_idle) = self.1.sizes();
         let inner = self.0.lock();
-        State { pending: inner.waiting_replies, ..inner.state.clone() }
+        State { pending: inner.waiting_replies, own_busy, own_idle, ..inner.state.clone() }
     }
 }
 

@@ -1,0 +1,88 @@
+//! Where a Redis is, how to log in there, and what of a connection to trust.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use dbx_crds::config::{self, RedisAddress, RedisUrl, SecretSource};
+
+use crate::config::secret;
+
+/// Where a Redis is and how to log in.
+pub struct Endpoint {
+    /// Its address.
+    pub(super) address: RedisAddress,
+    /// What a connection is encrypted with.
+    pub(super) tls: Option<Tls>,
+    /// Who the gateway is there.
+    pub(super) credentials: Credentials,
+    /// Who it is to the Sentinels.
+    pub(super) sentinel: Credentials,
+    /// The database's index.
+    pub(super) database: u32,
+    /// What connections are called in `CLIENT LIST`.
+    pub(super) client_name: String,
+    /// How long connecting may take, greeting included.
+    pub(super) connect_timeout: Duration,
+    /// How often another server has become the primary: connections from before are of no use.
+    pub(super) moves: AtomicU64,
+}
+
+/// Who the gateway is to a server.
+#[derive(Clone, Default)]
+pub(super) struct Credentials {
+    /// The ACL user.
+    pub(super) username: Option<String>,
+    /// Without one, nobody logs in.
+    pub(super) password: Option<Text>,
+}
+
+/// What a connection over TLS believes and shows, all in PEM.
+#[derive(Clone, Default)]
+pub(super) struct Tls {
+    /// The CA certificates; without any, the system's.
+    pub(super) ca: Option<Text>,
+    /// The client certificate and its private key.
+    pub(super) certificate: Option<(Text, Text)>,
+    /// The name that the server's certificate is for, when it is not the host's.
+    pub(super) server_name: Option<String>,
+}
+
+/// A text that may change: read again for each connection. An error says where it should be, never what it is.
+pub(super) type Text = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+impl Endpoint {
+    /// Puts together what the configuration says of a Redis at a URL.
+    pub fn new(redis: &config::Redis, url: RedisUrl, secrets_dir: &Path, client_name: String) -> Self {
+        let text = |source: &SecretSource| text(source.clone(), secrets_dir);
+        let tls = redis.tls.clone().unwrap_or_default();
+        let sentinel = redis.sentinel.clone().unwrap_or_default();
+        let given = url.password.map(|password| -> Text { Arc::new(move || Ok(password.clone())) });
+        Self {
+            address: url.address,
+            tls: url.tls.then(|| Tls {
+                ca: tls.ca_from.as_ref().map(text),
+                certificate: tls.certificate_from.as_ref().map(text).zip(tls.key_from.as_ref().map(text)),
+                server_name: tls.server_name,
+            }),
+            credentials: Credentials {
+                username: redis.username.clone().or(url.username),
+                password: redis.password_from.as_ref().map(text).or(given),
+            },
+            sentinel: Credentials { username: sentinel.username, password: sentinel.password_from.as_ref().map(text) },
+            database: url.database,
+            client_name,
+            connect_timeout: redis.connect_timeout().value(),
+            moves: AtomicU64::new(0),
+        }
+    }
+}
+
+fn text(source: SecretSource, secrets_dir: &Path) -> Text {
+    let secrets_dir = secrets_dir.to_owned();
+    Arc::new(move || {
+        secret::read(&source, &secrets_dir).map(|secret| secret.reveal().to_owned()).map_err(|unreadable| unreadable.to_string())
+    })
+}

@@ -1,0 +1,217 @@
+//! `POST /transaction`: several calls that happen as one, and only if what is expected of watched keys holds. Everything is
+//! read and encoded before anything is sent: one call that cannot be is the end of all.
+
+use std::borrow::Cow;
+
+use axum::{body::Body, http::Response};
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::{
+    Incoming,
+    atomic::{self, Commands, Expected, Outcome, Watch},
+    call::{self, InFlight, Options},
+    pipeline, request,
+    request::Media,
+    respond,
+    version::Version,
+};
+use crate::{
+    error::{Code, Error},
+    operation::{
+        self, Id,
+        arguments::{Arguments, Given},
+        encode::Plan,
+    },
+    resp::{Item, Reader},
+};
+
+/// `{"watch": […], "calls": […]}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    #[serde(borrow, default)]
+    watch: Vec<Expectation<'a>>,
+    #[serde(borrow)]
+    calls: Vec<&'a RawValue>,
+}
+
+/// A key and what is expected of it: one of the three.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expectation<'a> {
+    #[serde(borrow)]
+    key: &'a RawValue,
+    #[serde(borrow, default)]
+    equals: Option<&'a RawValue>,
+    #[serde(default)]
+    absent: Option<bool>,
+    #[serde(borrow, default)]
+    version: Option<Cow<'a, str>>,
+}
+
+const SHAPE: &str = "{\"watch\"?: [{\"key\": …, \"equals\" | \"absent\" | \"version\": …}, …], \"calls\": [{\"op\": …, \"args\": {…}}, …]}";
+
+struct Call {
+    id: Id,
+    plan: Plan,
+    options: Options,
+}
+
+pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
+    let shared = &incoming.worker.shared;
+    let started = Instant::now();
+    let mut query = request::query(&incoming.parts.uri)?;
+    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    if let Some((name, _)) = query.into_iter().next() {
+        return Err(
+            Error::new(Code::UnknownArgument, "a transaction takes encoding, integers and timeout in its query").param(name.into_owned())
+        );
+    }
+    if options.accept == Media::Bytes {
+        return Err(Error::new(Code::NotAcceptable, "a transaction's answer is application/json").param("Accept"));
+    }
+    request::json_only(&incoming.parts.headers)?;
+    let body = incoming.body(body).await?;
+    let Document { watch, calls } = request::document(&body, "calls", SHAPE)?;
+    pipeline::check_count(&calls, shared)?;
+    if watch.len() > shared.max_pipeline_calls {
+        let detail = format!("at most {} keys may be watched (limits.maxPipelineCalls)", shared.max_pipeline_calls);
+        return Err(Error::new(Code::PipelineTooLarge, detail).param("watch"));
+    }
+    let _in_flight = InFlight::enter(shared, calls.len())?;
+
+    let watches: Vec<Watch> = watch
+        .iter()
+        .enumerate()
+        .map(|(index, expectation)| read_watch(expectation, &options, incoming).map_err(|error| within(error, "watch", index)))
+        .collect::<Result<_, _>>()?;
+    let mut bytes = BytesMut::new();
+    let mut read = Vec::with_capacity(calls.len());
+    for (index, call) in calls.iter().enumerate() {
+        read.push(encode(call, &options, incoming, &mut bytes).map_err(|mut error| {
+            error.position = error.position.map(|position| position + pipeline::offset(call, &body));
+            within(error, "calls", index)
+        })?);
+    }
+    let commands = Commands {
+        bytes,
+        count: read.len(),
+        droppable: read.iter().all(|call| !call.id.operation().changes()),
+        // A second time, what was expected may hold no more because of the first.
+        idempotent: watches.is_empty() && read.iter().all(|call| call.plan.idempotent),
+    };
+    let timeout = read.iter().map(|call| call.options.timeout).max().unwrap_or(options.timeout);
+    let done = atomic::run(incoming.database, &watches, &commands, started + timeout).await.and_then(frames);
+    let frames = match done {
+        Ok(frames) => frames,
+        Err(error) => {
+            read.iter().for_each(|call| incoming.worker.counters.record(call.id, Some(error.code), started.elapsed()));
+            return Err(error);
+        }
+    };
+    if let Some(Code::ResultTooLarge) = crate::error::code_of(&frames) {
+        return Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title()));
+    }
+    let mut out = Vec::with_capacity(16 * read.len() + frames.len());
+    out.extend_from_slice(b"{\"result\":[");
+    let mut replies = &frames[..];
+    for (index, Call { id, plan, options }) in read.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let result = pipeline::render(*id, plan, options, &mut replies, &mut out);
+        incoming.worker.counters.record(*id, result.as_ref().err().map(|error| error.code), started.elapsed());
+        if let Err(error) = result {
+            pipeline::write_error(&error, &incoming, &mut out);
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(respond::json(out))
+}
+
+/// The replies, or why there are none.
+fn frames(outcome: Outcome) -> Result<bytes::Bytes, Error> {
+    match outcome {
+        Outcome::Done(frames) => Ok(frames),
+        Outcome::Unexpected(index) => Err(Error::new(Code::PreconditionFailed, "a watched key is not what is expected; nothing was done")
+            .param(format!("watch[{index}]"))),
+        // Whoever reads the keys anew may do better.
+        Outcome::Changed => Err(Error::new(Code::Conflict, "a watched key was changed meanwhile; nothing was done").param("watch")),
+        Outcome::Refused(at, error) => Err(refused(at, error)),
+    }
+}
+
+fn refused(at: Option<usize>, mut error: Error) -> Error {
+    if matches!(error.code, Code::RedisError | Code::Conflict | Code::UnsupportedByServer) {
+        error.code = Code::Conflict;
+        error.detail = "the database refused a call beforehand; nothing was done".into();
+    }
+    match at {
+        Some(index) => error.param(format!("calls[{index}]")),
+        None => error,
+    }
+}
+
+/// Names the element that an error is of.
+fn within(mut error: Error, list: &str, index: usize) -> Error {
+    error.param = Some(match error.param {
+        Some(param) if param != "calls" => format!("{list}[{index}].{param}").into(),
+        _ => format!("{list}[{index}]").into(),
+    });
+    error
+}
+
+fn encode(call: &RawValue, options: &Options, incoming: Incoming<'_>, out: &mut BytesMut) -> Result<Call, Error> {
+    let (id, given, options) = pipeline::prepare(call, options, &incoming)?;
+    call::check_callable(incoming.database, id)?;
+    let plan = id.operation().encode(&given, &options.rules(&incoming.worker.shared), out)?;
+    Ok(Call { id, plan, options })
+}
+
+fn read_watch(given: &Expectation<'_>, options: &Options, incoming: Incoming<'_>) -> Result<Watch, Error> {
+    let rules = options.rules(&incoming.worker.shared);
+    // Key and value are read as everywhere: as those of operations.
+    let encode = |name: &str, arguments: &Arguments<'_>| {
+        let id = operation::find(name).ok_or_else(super::unknown_operation)?;
+        let mut out = BytesMut::new();
+        id.operation().encode(arguments, &rules, &mut out).map(|_| out)
+    };
+    let mut arguments = Arguments::default();
+    arguments.push("key", Given::Json(given.key));
+    let read = encode("get", &arguments)?;
+    let key = last_word(&read);
+    let expected = match (given.equals, given.absent, &given.version) {
+        (Some(value), None, None) => {
+            arguments.push("value", Given::Json(value));
+            let value = encode("set", &arguments).map_err(|error| match error.param.as_deref() {
+                Some("value") => error.param("equals"),
+                _ => error,
+            })?;
+            Expected::Equal(last_word(&value))
+        }
+        (None, Some(true), None) => Expected::Absent,
+        (None, None, Some(tag)) => {
+            let version = Version::parse(tag);
+            Expected::Version(vec![
+                version.ok_or_else(|| Error::new(Code::InvalidArgument, "expected an ETag of a value").param("version"))?,
+            ])
+        }
+        _ => return Err(Error::new(Code::InvalidArgument, "expected one of `equals`, `\"absent\": true` and `version`")),
+    };
+    Ok(Watch { key, read, expected })
+}
+
+/// The last word of an encoded command.
+fn last_word(command: &[u8]) -> Vec<u8> {
+    let mut reader = Reader::new(command);
+    let mut last = Vec::new();
+    while let Ok(item) = reader.read() {
+        if let Item::Bulk(Some(word)) = item {
+            last = word.to_vec();
+        }
+    }
+    last
+}

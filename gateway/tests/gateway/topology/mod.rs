@@ -1,0 +1,4 @@
+//! More than one plain Redis: encrypted, watched over by Sentinels, spread over a cluster. Each with real servers.
+
+mod sentinel;
+mod tls;

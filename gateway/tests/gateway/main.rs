@@ -14,6 +14,7 @@ mod family;
 mod faults;
 mod limits;
 mod metrics;
+mod mutations;
 mod paths;
 mod properties;
 #[path = "../commands/refused.rs"]

@@ -17,6 +17,7 @@ pub mod openapi;
 pub mod param;
 mod pubsub;
 mod read;
+mod recipes;
 pub mod render;
 pub mod resolve;
 pub mod route;
@@ -50,7 +51,7 @@ use crate::error::{Code, Error};
 /// One thing a caller can do.
 #[derive(Debug)]
 pub struct Operation {
-    /// The command's words in lower case, joined by `_`; a path segment, a metric label, a span name.
+    /// The command's words in lower case, joined by `_`, or a recipe's own name; a path segment, a metric label, a span name.
     pub name: &'static str,
     /// The command.
     pub command: Command,
@@ -176,6 +177,8 @@ pub enum Group {
     Pubsub,
     /// Scripts and libraries of functions.
     Scripting,
+    /// Scripts of the gateway's own.
+    Recipes,
     /// Transactions.
     Transactions,
     /// JSON documents.
@@ -204,6 +207,7 @@ impl Group {
             Self::Streams => "streams",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",
+            Self::Recipes => "recipes",
             Self::Transactions => "transactions",
             Self::Json => "json",
             Self::Connection => "connection",
@@ -299,6 +303,7 @@ const GROUPS: &[&[Operation]] = &[
     streams::OPERATIONS,
     pubsub::OPERATIONS,
     scripting::OPERATIONS,
+    recipes::OPERATIONS,
     transactions::OPERATIONS,
     json::OPERATIONS,
     connection::OPERATIONS,

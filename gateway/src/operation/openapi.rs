@@ -72,7 +72,10 @@ fn tags() -> Value {
 fn by_name(operation: &Operation) -> Value {
     let (arguments, answer) = example(operation);
     let schema = schema::arguments(operation.params, &[]);
-    let mut description = format!("The command {}.", operation.command.words.join(" "));
+    let mut description = match operation.group {
+        Group::Recipes => "A script of the gateway's own, which the server runs whole.".to_owned(),
+        _ => format!("The command {}.", operation.command.words.join(" ")),
+    };
     for (family, since) in [("Redis", operation.since.redis), ("Valkey", operation.since.valkey)] {
         description += &since.map_or(format!(" {family} does not have it."), |since| format!(" {family} has it since {since}."));
     }

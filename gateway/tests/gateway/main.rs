@@ -17,6 +17,7 @@ mod metrics;
 mod mutations;
 mod paths;
 mod properties;
+mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;

@@ -18,6 +18,7 @@ pub mod param;
 mod pubsub;
 mod read;
 mod recipes;
+pub mod reference;
 pub mod render;
 pub mod resolve;
 pub mod route;
@@ -213,6 +214,30 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Cluster => "cluster",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Strings => "Strings",
+            Self::Keys => "Keys",
+            Self::Hashes => "Hashes",
+            Self::Lists => "Lists",
+            Self::Sets => "Sets",
+            Self::SortedSets => "Sorted sets",
+            Self::Geo => "Geo",
+            Self::HyperLogLog => "HyperLogLog",
+            Self::Bitmaps => "Bitmaps",
+            Self::Streams => "Streams",
+            Self::Pubsub => "Channels",
+            Self::Scripting => "Scripts and functions",
+            Self::Recipes => "Recipes",
+            Self::Transactions => "Transactions",
+            Self::Json => "JSON",
+            Self::Connection => "Connections",
+            Self::Server => "Server",
+            Self::Cluster => "Cluster",
         }
     }
 }

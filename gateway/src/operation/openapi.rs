@@ -55,6 +55,8 @@ pub fn document() -> Value {
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        // With a token or without one: what is asked for is a matter of the gateway's configuration.
+        "security": [{}, {"token": []}],
         "tags": tags(),
         "paths": paths,
         "components": components(),
@@ -291,6 +293,7 @@ fn components() -> Value {
         })
         .collect();
     json!({
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A key or token, where the gateway asks for one"}},
         "parameters": {
             "database": {"name": "database", "in": "path", "required": true, "schema": {"type": "string"}, "example": "redis",
                 "description": "The name that the database has in the configuration"},

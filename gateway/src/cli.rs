@@ -38,6 +38,11 @@ pub enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the reference of a group of operations, in Markdown, or without a group the names of all.
+    Reference {
+        /// Such as `strings`.
+        group: Option<String>,
+    },
     /// Print the JSON schema of the configuration.
     ConfigSchema,
     /// Print the reference of every setting, in Markdown.

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Check(settings) => cli::check(&settings, config::process_environment(), &here).map_err(lines).and_then(print),
         Command::Health { address } => cli::health(&address),
         Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
+        Command::Reference { group } => operation::reference::text(group.as_deref()).and_then(print),
         Command::ConfigSchema => print(format!("{:#}\n", dbx_crds::config::GatewayConfig::schema().as_value())),
         Command::ConfigReference => print(config::reference()),
     };

@@ -3,6 +3,7 @@
 
 mod atomic;
 mod call;
+mod docs;
 pub mod operations;
 mod pages;
 mod pipeline;
@@ -143,7 +144,7 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
 
 /// The beginning of a path that is the gateway's own words. What follows may be a key, also where none belongs.
 fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
-    if pages::PATHS.contains(&path) {
+    if pages::PATHS.contains(&path) || docs::PATHS.contains(&path) {
         return path;
     }
     let Some(rest) = path.strip_prefix("/api/v1/") else { return if path == "/api/v1" { path } else { "/" } };

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{method_not_allowed, respond};
+use super::{docs, method_not_allowed, respond};
 use crate::{
     error::{Code, Error},
     operation,
@@ -51,7 +51,10 @@ pub(super) fn page(_worker: &Worker, method: &Method, path: &str) -> Result<Resp
     match path {
         "/openapi.json" => read_only(method, || respond::json(OPENAPI.get_or_init(|| operation::openapi::document().to_string()).as_str())),
         "/docs/errors" => read_only(method, || respond::text("text/html; charset=utf-8", errors())),
-        _ => Err(Error::new(Code::RouteNotFound, "the API is under /api/v1, its description at /openapi.json")),
+        _ => match docs::part(path) {
+            Some(part) => read_only(method, || part),
+            None => Err(Error::new(Code::RouteNotFound, "the API is under /api/v1, its description at /openapi.json and /docs")),
+        },
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Refuses what a web page of somebody else's could send while no credential is asked for: a `Host` that is neither local,
-/// an IP address nor configured (DNS rebinding needs a name), and an `Origin` that is not in the CORS list.
+/// an IP address nor configured (DNS rebinding needs a name), and an `Origin` that is neither that host nor in the CORS list.
 pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, hosts: &[String], origins: &[String]) -> Result<(), Error> {
     let host = uri.authority().map(|authority| authority.as_str()).or_else(|| headers.get(header::HOST)?.to_str().ok());
     let allowed =
@@ -37,8 +37,13 @@ pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, hosts: &[String], ori
             Error::new(Code::Forbidden, "the gateway is not known by this name; add it to `hosts` in the configuration").param("Host")
         );
     }
+    // A browser names the origin of the gateway's own page as well.
+    let is_own = |origin: &[u8]| {
+        let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        host.is_some_and(|host| authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_bytes())))
+    };
     match headers.get(header::ORIGIN) {
-        Some(origin) if !origins.iter().any(|known| known.as_bytes() == origin.as_bytes()) => {
+        Some(origin) if !is_own(origin.as_bytes()) && !origins.iter().any(|known| known.as_bytes() == origin.as_bytes()) => {
             Err(Error::new(Code::Forbidden, "pages of this origin may not call; add it to `cors.origins` in the configuration")
                 .param("Origin"))
         }

@@ -17,6 +17,8 @@ pub mod openapi;
 pub mod param;
 mod pubsub;
 mod read;
+mod recipes;
+pub mod reference;
 pub mod render;
 pub mod resolve;
 pub mod route;
@@ -51,7 +53,7 @@ use crate::error::{Code, Error};
 /// One thing a caller can do.
 #[derive(Debug)]
 pub struct Operation {
-    /// The command's words in lower case, joined by `_`; a path segment, a metric label, a span name.
+    /// The command's words in lower case, joined by `_`, or a recipe's own name; a path segment, a metric label, a span name.
     pub name: &'static str,
     /// The command.
     pub command: Command,
@@ -177,6 +179,8 @@ pub enum Group {
     Pubsub,
     /// Scripts and libraries of functions.
     Scripting,
+    /// Scripts of the gateway's own.
+    Recipes,
     /// Transactions.
     Transactions,
     /// JSON documents.
@@ -205,11 +209,36 @@ impl Group {
             Self::Streams => "streams",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",
+            Self::Recipes => "recipes",
             Self::Transactions => "transactions",
             Self::Json => "json",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Cluster => "cluster",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Strings => "Strings",
+            Self::Keys => "Keys",
+            Self::Hashes => "Hashes",
+            Self::Lists => "Lists",
+            Self::Sets => "Sets",
+            Self::SortedSets => "Sorted sets",
+            Self::Geo => "Geo",
+            Self::HyperLogLog => "HyperLogLog",
+            Self::Bitmaps => "Bitmaps",
+            Self::Streams => "Streams",
+            Self::Pubsub => "Channels",
+            Self::Scripting => "Scripts and functions",
+            Self::Recipes => "Recipes",
+            Self::Transactions => "Transactions",
+            Self::Json => "JSON",
+            Self::Connection => "Connections",
+            Self::Server => "Server",
+            Self::Cluster => "Cluster",
         }
     }
 }
@@ -300,6 +329,7 @@ const GROUPS: &[&[Operation]] = &[
     streams::OPERATIONS,
     pubsub::OPERATIONS,
     scripting::OPERATIONS,
+    recipes::OPERATIONS,
     transactions::OPERATIONS,
     json::OPERATIONS,
     connection::OPERATIONS,

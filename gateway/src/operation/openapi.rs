@@ -56,6 +56,8 @@ pub fn document() -> Value {
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        // With a token or without one: what is asked for is a matter of the gateway's configuration.
+        "security": [{}, {"token": []}],
         "tags": tags(),
         "paths": paths,
         "components": components(),
@@ -73,7 +75,10 @@ fn tags() -> Value {
 fn by_name(operation: &Operation) -> Value {
     let (arguments, answer) = example(operation);
     let schema = schema::arguments(operation.params, &[]);
-    let mut description = format!("The command {}.", operation.command.words.join(" "));
+    let mut description = match operation.group {
+        Group::Recipes => "A script of the gateway's own, which the server runs whole.".to_owned(),
+        _ => format!("The command {}.", operation.command.words.join(" ")),
+    };
     for (family, since) in [("Redis", operation.since.redis), ("Valkey", operation.since.valkey)] {
         description += &since.map_or(format!(" {family} does not have it."), |since| format!(" {family} has it since {since}."));
     }
@@ -314,6 +319,7 @@ fn components() -> Value {
         })
         .collect();
     json!({
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A key or token, where the gateway asks for one"}},
         "parameters": {
             "database": {"name": "database", "in": "path", "required": true, "schema": {"type": "string"}, "example": "redis",
                 "description": "The name that the database has in the configuration"},

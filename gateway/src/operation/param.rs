@@ -114,6 +114,23 @@ pub enum Layout {
     Counted,
     /// `a a b b`
     Columns,
+    /// `2 a a b b`
+    CountedColumns,
+}
+
+impl Layout {
+    /// Whether the number of pairs is sent before them.
+    pub const fn count(self) -> Count {
+        match self {
+            Self::Counted | Self::CountedColumns => Count::Sent,
+            Self::Interleaved | Self::Columns => Count::Omitted,
+        }
+    }
+
+    /// Whether the second of each pair follows behind the first of all.
+    pub const fn in_columns(self) -> bool {
+        matches!(self, Self::Columns | Self::CountedColumns)
+    }
 }
 
 /// What an operation does with a key.

@@ -157,14 +157,14 @@ impl Encoder<'_, '_> {
             }
             pairs
         };
-        self.sized(pairs.len(), if layout == Layout::Counted { Count::Sent } else { Count::Omitted })?;
+        self.sized(pairs.len(), layout.count())?;
         for (at, (first, second)) in pairs.iter().enumerate() {
             self.value(left, first).map_err(|error| element(error, at))?;
-            if layout != Layout::Columns {
+            if !layout.in_columns() {
                 self.value(right, &Given::Json(second)).map_err(|error| element(error, at))?;
             }
         }
-        if layout == Layout::Columns {
+        if layout.in_columns() {
             for (at, (_, second)) in pairs.iter().enumerate() {
                 self.value(right, &Given::Json(second)).map_err(|error| element(error, at))?;
             }
@@ -174,7 +174,7 @@ impl Encoder<'_, '_> {
 
     /// The one pair that is given by its parts.
     fn pair(&mut self, left: Kind, right: Kind, layout: Layout, parts: &Arguments<'_>) -> Result<(), Error> {
-        self.sized(1, if layout == Layout::Counted { Count::Sent } else { Count::Omitted })?;
+        self.sized(1, layout.count())?;
         let mut halves = parts.iter().map(|(_, half)| half);
         for kind in [left, right] {
             let missing = || Error::new(Code::MissingArgument, "The argument is required").param(Param::VALUE);
@@ -294,7 +294,11 @@ pub(super) fn names(param: &Param, name: &str, given: &Given<'_>) -> bool {
 
 /// Whether the number of elements is sent before them.
 pub(super) fn counted(kind: &Kind) -> bool {
-    matches!(kind, Kind::List(_, Count::Sent) | Kind::Objects(_, Count::Sent) | Kind::Pairs(_, _, Layout::Counted))
+    match kind {
+        Kind::List(_, count) | Kind::Objects(_, count) => *count == Count::Sent,
+        Kind::Pairs(_, _, layout) => layout.count() == Count::Sent,
+        _ => false,
+    }
 }
 
 /// The parameters that can be given, those in a choice beside the others.

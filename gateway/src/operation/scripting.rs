@@ -2,7 +2,7 @@
 
 use super::access::Category::{Scripting, Slow, Write};
 use super::param::Kind::{Base64, Bytes, Choice, Key, Text};
-use super::param::{Count, Kind, Param, Role, Word};
+use super::param::{Count, Effect, Kind, Param, Role, Word};
 use super::route::Method::{Delete, Get, Post};
 use super::route::{Projection, Route};
 use super::shape::{Field, Shape};
@@ -235,7 +235,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         since: Since::both("7.0.0"),
         params: &[
             Param::option("libraryname", "LIBRARYNAME", Bytes, "Only libraries whose names match this glob"),
-            Param::flag("withcode", "WITHCODE", "With their code"),
+            Param::flag("withcode", "WITHCODE", "With their code").effects(&[Effect::Column(0)]),
         ],
         reply: Shape::List(&Shape::Object(&[
             Field::new("library_name", Shape::Bytes),
@@ -248,7 +248,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
                     Field::new("flags", Shape::List(&Shape::Word)),
                 ])),
             ),
-            Field::new("library_code", Shape::Bytes),
+            Field::column("library_code", Shape::Bytes, 0),
         ])),
         mode: Mode::Call,
         access: Access::read(&[Slow, Scripting]),

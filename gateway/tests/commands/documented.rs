@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbx_gateway::operation::param::{Count, Kind, Layout, Param, Role, Token};
+use dbx_gateway::operation::param::{Count, Kind, Param, Role, Token};
 
 use crate::server::{Reply, Server, Version, texts};
 use crate::there;
@@ -184,7 +184,7 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
         Kind::Flag => "flag".to_owned(),
         Kind::Choice(words) => format!("<{}>", words.iter().map(|word| word.token).collect::<Vec<_>>().join("|")),
         Kind::List(of, count) => format!("{}[{}]", sent(count == Count::Sent), scalar(of)),
-        Kind::Pairs(one, two, layout) => format!("{}[{} {}]", sent(layout == Layout::Counted), scalar(one), scalar(two)),
+        Kind::Pairs(one, two, layout) => format!("{}[{} {}]", sent(layout.count() == Count::Sent), scalar(one), scalar(two)),
         Kind::Object(params) => format!("{{{}}}", inner(params, " ")),
         Kind::Objects(params, count) => format!("{}[{{{}}}]", sent(count == Count::Sent), inner(params, " ")),
         _ => scalar(&param.kind).to_owned(),

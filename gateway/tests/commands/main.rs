@@ -32,16 +32,21 @@ fn words(operation: &Operation) -> String {
     operation.command.words.join("|").to_lowercase()
 }
 
+/// The operations that are a command of the server.
+fn commands() -> impl Iterator<Item = &'static Operation> {
+    operation::all().iter().copied().filter(|operation| operation.group != Group::Recipes)
+}
+
 /// The operations that the server has, and what it says of each.
 fn both(server: &mut Server) -> Vec<(&'static Operation, Documented)> {
     let mut documented = documented::all(server);
     let version = server.version();
     let mut both = Vec::new();
-    for operation in operation::all() {
+    for operation in commands() {
         // Documents are a module's, which a server may be without.
         let expected = version.has(operation.since) && operation.group != Group::Json;
         match documented.remove(&words(operation)) {
-            Some(found) => both.push((*operation, found)),
+            Some(found) => both.push((operation, found)),
             None => assert!(!expected, "the server has no {}", operation.name),
         }
     }
@@ -70,7 +75,7 @@ fn encode(operation: &Operation, arguments: &Value) -> Vec<u8> {
 /// Of Redis, of Valkey, and of Redis with its modules.
 #[test]
 fn every_command_is_an_operation_or_has_a_reason_not_to_be() {
-    let known: BTreeSet<String> = operation::all().iter().map(|operation| words(operation)).collect();
+    let known: BTreeSet<String> = commands().map(words).collect();
     let mut unused: BTreeSet<&str> = ABSENT.iter().map(|(command, _)| *command).collect();
     assert!(unused.len() < 40, "a list of reasons that nobody reads");
     let mut walked = BTreeSet::new();
@@ -134,7 +139,7 @@ fn defaults_have_reasons() {
     let defaults = |operation: &'static Operation| {
         operation.params.iter().filter(|param| param.default.is_some()).map(|param| (operation.name, param.name))
     };
-    let found: BTreeSet<_> = operation::all().iter().flat_map(|operation| defaults(operation)).collect();
+    let found: BTreeSet<_> = commands().flat_map(defaults).collect();
     assert_eq!(found, DEFAULTS.iter().map(|(operation, param, _)| (*operation, *param)).collect());
 }
 
@@ -256,6 +261,7 @@ fn groups_are_those_of_the_server() {
             Group::Streams => "stream",
             Group::Pubsub => "pubsub",
             Group::Scripting => "scripting",
+            Group::Recipes => panic!("{} is no command of the server", operation.name),
             Group::Transactions => "transactions",
             Group::Json => "module",
             Group::Connection => "connection",

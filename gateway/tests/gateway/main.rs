@@ -14,8 +14,10 @@ mod family;
 mod faults;
 mod limits;
 mod metrics;
+mod mutations;
 mod paths;
 mod properties;
+mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;

@@ -70,6 +70,7 @@ fn head_and_options_work_everywhere() {
         ("/api/v1/redis", "GET, HEAD, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),
         ("/docs/errors", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
     ] {
         let options = client.send("OPTIONS", path, None);
         assert_eq!((options.status, options.header("allow")), (204, Some(allowed)), "OPTIONS {path}");
@@ -236,6 +237,30 @@ fn a_dumped_key_is_restored() {
     client.post("restore", &restore).fails(409, "conflict", "");
     client.post("sort", r#"{"key":"m","desc":true}"#).is(r#"{"result":["3","2","1"]}"#);
     client.post("restore", r#"{"key":"n","ttl":0,"serialized_value":"AAAA"}"#).fails(422, "redis_error", "");
+}
+
+#[test]
+fn the_page_to_call_from_asks_nobody_else() {
+    let app = App::start();
+    let client = app.anonymous();
+    let page = client.get("/docs");
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; script-src 'self';"));
+    let page = page.text();
+    assert!(!page.contains("http"), "{page}");
+    // Each part that it names is there.
+    let parts: Vec<&str> = page.split('"').filter(|part| part.starts_with("docs/")).collect();
+    assert_eq!(parts.len(), 3);
+    for part in parts {
+        let response = client.get(&format!("/{part}"));
+        assert_eq!(response.status, 200, "{part}");
+        assert_eq!(response.header("content-encoding"), part.contains("swagger").then_some("gzip"), "{part}");
+        assert_eq!(response.body.starts_with(b"\x1f\x8b"), part.contains("swagger"), "{part}");
+    }
+    // A browser says where the page is from when it calls.
+    let host = format!("localhost:{}", app.gateway.data.number);
+    let own = client.with("Host", &host).with("Origin", &format!("http://{host}"));
+    own.post("set", r#"{"key":"a","value":"1"}"#).is(r#"{"result":"OK"}"#);
+    client.with("Host", &host).with("Origin", "http://localhost:1").post("get", r#"{"key":"a"}"#).fails(403, "forbidden", "Origin");
 }
 
 #[test]

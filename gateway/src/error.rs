@@ -58,6 +58,7 @@ codes! {
     PipelineTooLarge "pipeline_too_large" 413 "The pipeline has too many calls";
     ResultTooLarge "result_too_large" 413 "The result is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body is of a media type the gateway does not read";
+    RangeNotSatisfiable "range_not_satisfiable" 416 "The value has no bytes in the range";
     RedisError "redis_error" 422 "Redis refused the command";
     NotUtf8 "not_utf8" 422 "The result holds bytes that are not UTF-8";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";

@@ -37,8 +37,7 @@ pub trait Backend: Send + Sync {
 
 /// A connection of a call's own. It is closed when dropped, unless it was given back.
 pub trait Own: Send {
-    /// Sends commands and waits for their replies. They count as not sent unless all of their bytes were taken: the last
-    /// decides whether they take effect.
+    /// Sends commands and waits for their replies. A single one counts as not sent unless all of its bytes were taken.
     fn exchange<'a>(&'a mut self, commands: &'a [u8], replies: Replies, deadline: Instant) -> BoxFuture<'a, Result<Bytes, Failure>>;
 
     /// Watches keys, then reads: until [`commit`](Own::commit), nobody may change them unnoticed. The frames of the reads.

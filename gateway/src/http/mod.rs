@@ -2,6 +2,7 @@
 //! here, since keys hold any byte. Nothing in here names a database.
 
 mod atomic;
+mod bytes;
 mod call;
 pub mod operations;
 mod pages;
@@ -63,10 +64,11 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 header::AUTHORIZATION,
                 header::IF_MATCH,
                 header::IF_NONE_MATCH,
+                header::RANGE,
                 HeaderName::from_static("dbx-timeout"),
                 REQUEST_ID,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG, header::CONTENT_RANGE])
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Incoming,
-    call::{self, InFlight, Options},
+    call::{self, InFlight, Options, Sent},
     request, respond, unknown_operation,
 };
 use crate::{
@@ -69,12 +69,12 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     check_count(&calls, shared)?;
     let _in_flight = InFlight::enter(shared, calls.len())?;
 
-    let (slots, pending) = queue(&incoming, &calls, &body, &options);
+    let (slots, sent) = queue(&incoming, &calls, &body, &options);
     let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
-    let outcome = match pending {
+    let outcome = match sent {
         None => Ok(Bytes::new()),
         Some(Err(failure)) => Err(failure),
-        Some(Ok(pending)) => backend::replies(pending, started + longest.unwrap_or(options.timeout)).await,
+        Some(Ok(sent)) => sent.replies(incoming.database, started + longest.unwrap_or(options.timeout)).await,
     };
     let mut out = Vec::with_capacity(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
     out.extend_from_slice(b"{\"result\":[");
@@ -120,7 +120,7 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
     (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize)
 }
 
-type Queued = Option<Result<backend::Pending, backend::Failure>>;
+type Queued = Option<Result<Sent, backend::Failure>>;
 
 /// Encodes all calls into one write and queues it.
 fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
@@ -147,7 +147,7 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
                 }
             });
         }
-        let queued = (!replies.is_empty()).then(|| incoming.database.backend.submit(scratch, replies));
+        let queued = (!replies.is_empty()).then(|| options.submit(incoming.database, scratch, replies));
         (slots, queued)
     })
 }

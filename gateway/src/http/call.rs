@@ -57,6 +57,8 @@ pub(super) struct Options {
     pub(super) encoding: Encoding,
     pub(super) integers_as_strings: bool,
     pub(super) timeout: Duration,
+    /// A call whose keys live on several nodes may be done in parts.
+    pub(super) in_parts: bool,
     pub(super) accept: Media,
     /// The version of a value is wanted, however long it is.
     pub(super) etag: bool,
@@ -71,6 +73,7 @@ impl Options {
             encoding: Encoding::Utf8,
             integers_as_strings: false,
             timeout: shared.call_timeout,
+            in_parts: false,
             accept: request::accept(headers)?,
             etag: false,
             alone: false,
@@ -87,6 +90,7 @@ impl Options {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
             };
@@ -98,6 +102,9 @@ impl Options {
 
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
     pub(super) fn submit(&self, database: &Database, commands: &mut BytesMut, replies: Replies) -> Result<Sent, Failure> {
+        if self.in_parts {
+            return database.backend.submit_in_parts(commands, replies).map(Sent::Shared);
+        }
         if replies.len() == 1 && (self.alone || commands.len() > LARGE) {
             return Ok(Sent::Alone(std::mem::take(commands), replies));
         }
@@ -136,6 +143,15 @@ fn etag(value: &str) -> Result<bool, Error> {
         "" | "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("etag")),
+    }
+}
+
+/// Whether a call may be done in parts.
+fn in_parts(value: &str) -> Result<bool, Error> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("split")),
     }
 }
 

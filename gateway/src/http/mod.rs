@@ -197,8 +197,11 @@ impl Incoming<'_> {
         let mut query = request::query(&self.parts.uri)?;
         let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
         if let Some((name, _)) = query.into_iter().next() {
-            return Err(Error::new(Code::UnknownArgument, "arguments go in the body; the query takes encoding, integers and timeout")
-                .param(name.into_owned()));
+            return Err(Error::new(
+                Code::UnknownArgument,
+                "arguments go in the body; the query takes encoding, integers, split and timeout",
+            )
+            .param(name.into_owned()));
         }
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;

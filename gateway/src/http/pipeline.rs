@@ -56,9 +56,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(
-            Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers and timeout in its query").param(name.into_owned())
-        );
+        return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
+            .param(name.into_owned()));
     }
     if options.accept == request::Media::Bytes {
         return Err(Error::new(Code::NotAcceptable, "a pipeline's answer is application/json").param("Accept"));

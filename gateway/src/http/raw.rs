@@ -35,9 +35,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(
-            Error::new(Code::UnknownArgument, "a raw command takes encoding, integers and timeout in its query").param(name.into_owned())
-        );
+        return Err(Error::new(Code::UnknownArgument, "a raw command takes encoding, integers, split and timeout in its query")
+            .param(name.into_owned()));
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;

@@ -8,6 +8,7 @@ mod json;
 mod keys;
 pub mod openapi;
 pub mod param;
+pub mod position;
 mod read;
 pub mod render;
 pub mod resolve;

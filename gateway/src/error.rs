@@ -41,6 +41,7 @@ codes! {
     MissingArgument "missing_argument" 400 "A required argument is missing";
     UnknownArgument "unknown_argument" 400 "The operation has no such argument";
     BadEncoding "bad_encoding" 400 "Bytes are not encoded as they have to be";
+    CrossSlot "cross_slot" 400 "The keys live on several nodes of a cluster";
     Forbidden "forbidden" 403 "The request is not allowed";
     UnknownOperation "unknown_operation" 404 "There is no such operation";
     UnknownDatabase "unknown_database" 404 "There is no such database";
@@ -60,6 +61,7 @@ codes! {
     PipelineTooLarge "pipeline_too_large" 413 "The pipeline has too many calls";
     ResultTooLarge "result_too_large" 413 "The result is too large";
     UnsupportedMediaType "unsupported_media_type" 415 "The body is of a media type the gateway does not read";
+    RangeNotSatisfiable "range_not_satisfiable" 416 "The value has no bytes in the range";
     RedisError "redis_error" 422 "Redis refused the command";
     NotUtf8 "not_utf8" 422 "The result holds bytes that are not UTF-8";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
@@ -200,6 +202,12 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("MISCONF", Code::Unavailable, true),
     ("OOM", Code::OutOfMemory, false),
     ("ERR no such key", Code::KeyNotFound, false),
+    ("CROSSSLOT", Code::CrossSlot, false),
+    ("MOVED", Code::Unavailable, true),
+    ("ASK", Code::Unavailable, true),
+    ("DBXCLUSTER", Code::UnsupportedByServer, false),
+    ("DBXNOTSENT", Code::Unavailable, true),
+    ("DBXLOST", Code::Unavailable, false),
     ("DBXTOOLARGE", Code::ResultTooLarge, false),
 ];
 
@@ -209,7 +217,15 @@ pub fn from_redis(line: &[u8]) -> Error {
     let (code, retryable) = meaning(line);
     let mut error = Error::new(code, code.title());
     error.retryable = retryable;
-    error.redis = Some(String::from_utf8_lossy(line).into_owned());
+    let text = String::from_utf8_lossy(line);
+    match text.strip_prefix("DBX").and_then(|own| own.split_once(' ')) {
+        // The gateway's own words in the place of a reply.
+        Some((word, detail)) => {
+            error.detail = detail.to_owned().into();
+            error.outcome_unknown = word == "LOST";
+        }
+        None => error.redis = Some(text.into_owned()),
+    }
     error
 }
 

@@ -28,8 +28,14 @@ pub fn write_array(out: &mut BytesMut, words: usize) {
     write_integer(out, words);
 }
 
+/// Words from this size on get room for what follows as well: the buffer would double for a few bytes more.
+const LONG: usize = 64 << 10;
+
 /// Writes one word of a command.
 pub fn write_bulk(out: &mut BytesMut, word: &[u8]) {
+    if word.len() >= LONG {
+        out.reserve(word.len() + 1024);
+    }
     out.put_u8(b'$');
     write_integer(out, word.len());
     out.put_slice(word);

@@ -102,8 +102,8 @@ pub struct Database {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, `redis+unix:///path?db=0`, or
-    /// `redis+sentinel://host:port,host:port/primary/db` (`rediss+sentinel://` over TLS). A password has no place here: see `passwordFrom`.
+    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, `redis+unix:///path?db=0`,
+    /// `redis+sentinel://host:port,host:port/primary/db`, or `redis+cluster://host:port,host:port` (`rediss+…` over TLS). A password has no place here: see `passwordFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub url: Option<String>,

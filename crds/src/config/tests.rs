@@ -78,6 +78,8 @@ fn urls_are_taken_apart() {
     assert_eq!(url.address, RedisAddress::Sentinel(sentinels, "the primary".into()));
     assert_eq!((url.tls, url.password.as_deref(), url.database), (true, Some("p@"), 2));
     assert_eq!(RedisUrl::redact("redis+sentinel://u:secret@h,i:1/m"), "redis+sentinel://u:***@h,i:1/m");
+    assert!(matches!(RedisUrl::parse("redis+cluster://a,b:1/0").unwrap().address, RedisAddress::Cluster(nodes) if nodes.len() == 2));
+    assert!(RedisUrl::parse("redis+cluster://a/1").is_err());
     for wrong in [
         "redis+sentinel://a",
         "redis+sentinel://a,/m",

@@ -25,6 +25,8 @@ pub enum RedisAddress {
     Unix(String),
     /// The primary of a name, as Sentinels know it.
     Sentinel(Vec<Host>, String),
+    /// Some nodes of a cluster, which know the others.
+    Cluster(Vec<Host>),
 }
 
 /// A host and a port.
@@ -52,7 +54,7 @@ fn parts(text: &str) -> Option<Parts<'_>> {
     Some(Parts { scheme, credentials, hosts, rest })
 }
 
-const SCHEMES: &str = "redis://, rediss://, redis+unix:// and redis+sentinel://";
+const SCHEMES: &str = "redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://";
 
 impl RedisUrl {
     /// Takes a URL apart. Errors say what is wrong and never hold the URL, which may hold a password.
@@ -73,6 +75,7 @@ impl RedisUrl {
         let (tls, scheme) = match url.scheme() {
             "rediss" => (true, "redis"),
             "rediss+sentinel" => (true, "redis+sentinel"),
+            "rediss+cluster" => (true, "redis+cluster"),
             scheme => (false, scheme),
         };
         let index = Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty());
@@ -90,9 +93,10 @@ impl RedisUrl {
                 }
                 (RedisAddress::Sentinel(Host::list(hosts, 26379)?, decode(name)?), index)
             }
-            "redis+cluster" | "rediss+cluster" => {
-                return Err(format!("{}:// is not available in this version; {SCHEMES} are", url.scheme()));
-            }
+            "redis+cluster" => match index.as_deref() {
+                None | Some("0") => (RedisAddress::Cluster(Host::list(hosts, 6379)?), None),
+                Some(_) => return Err("a cluster has no databases but 0".into()),
+            },
             other => return Err(format!("unknown scheme {other}://, expected one of {SCHEMES}")),
         };
         let database = match index {

@@ -24,6 +24,11 @@ pub trait Backend: Send + Sync {
     /// Queues commands and returns at once. They are written together, in order, and never twice.
     fn submit(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure>;
 
+    /// As [`submit`](Self::submit), but a command whose keys live on several nodes may be done in parts.
+    fn submit_in_parts(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure> {
+        self.submit(commands, replies)
+    }
+
     /// Whether the server has the command of an operation.
     fn supports(&self, operation: operation::Id) -> bool;
 
@@ -37,8 +42,7 @@ pub trait Backend: Send + Sync {
 
 /// A connection of a call's own. It is closed when dropped, unless it was given back.
 pub trait Own: Send {
-    /// Sends commands and waits for their replies. They count as not sent unless all of their bytes were taken: the last
-    /// decides whether they take effect.
+    /// Sends commands and waits for their replies. A single one counts as not sent unless all of its bytes were taken.
     fn exchange<'a>(&'a mut self, commands: &'a [u8], replies: Replies, deadline: Instant) -> BoxFuture<'a, Result<Bytes, Failure>>;
 
     /// Watches keys, then reads: until [`commit`](Own::commit), nobody may change them unnoticed. The frames of the reads.
@@ -82,7 +86,24 @@ pub enum Committed {
 pub type Replies = SmallVec<[bool; 8]>;
 
 /// Replies on their way: the frames of all commands, one after the other.
-pub type Pending = oneshot::Receiver<Result<Bytes, Failure>>;
+pub enum Pending {
+    /// From one server.
+    One(oneshot::Receiver<Result<Bytes, Failure>>),
+    /// From several.
+    Gathered(BoxFuture<'static, Result<Bytes, Failure>>),
+}
+
+impl Pending {
+    /// Waits for them.
+    pub async fn outcome(self) -> Result<Bytes, Failure> {
+        match self {
+            Self::One(receiver) => receiver.await.unwrap_or_else(|_| {
+                Err(Failure { code: Code::Unavailable, detail: "the connection to the database was lost", delivery: Delivery::Unknown })
+            }),
+            Self::Gathered(gathered) => gathered.await,
+        }
+    }
+}
 
 /// Why there are no replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,11 +163,7 @@ pub fn connect(database: &Database, bounds: Bounds, endpoint: Arc<redis::Endpoin
 
 /// Waits for replies until a deadline.
 pub async fn replies(pending: Pending, deadline: Instant) -> Result<Bytes, Failure> {
-    match tokio::time::timeout_at(deadline, pending).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => {
-            Err(Failure { code: Code::Unavailable, detail: "the connection to the database was lost", delivery: Delivery::Unknown })
-        }
-        Err(_) => Err(Failure { code: Code::Timeout, detail: "the database did not answer in time", delivery: Delivery::Unknown }),
-    }
+    tokio::time::timeout_at(deadline, pending.outcome()).await.unwrap_or_else(|_| {
+        Err(Failure { code: Code::Timeout, detail: "the database did not answer in time", delivery: Delivery::Unknown })
+    })
 }

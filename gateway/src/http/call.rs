@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::request::{self, Media, Query};
 use crate::{
-    backend::{self, Pending},
+    backend::{self, Failure, Pending, Replies},
     error::{Code, Delivery, Error},
     operation::{
         Id,
@@ -33,8 +33,11 @@ thread_local! {
     static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(4096));
 }
 
+/// Commands, and replies that are known beforehand, of more bytes than this have a connection of their own.
+pub(super) const LARGE: usize = 1 << 20;
+
 /// What a scratch buffer may keep.
-const KEEP_SCRATCH: usize = 1 << 20;
+const KEEP_SCRATCH: usize = LARGE;
 
 /// Uses the worker's encoding buffer, which is empty at the start.
 pub(super) fn with_scratch<T>(work: impl FnOnce(&mut BytesMut) -> T) -> T {
@@ -54,9 +57,13 @@ pub(super) struct Options {
     pub(super) encoding: Encoding,
     pub(super) integers_as_strings: bool,
     pub(super) timeout: Duration,
+    /// A call whose keys live on several nodes may be done in parts.
+    pub(super) in_parts: bool,
     pub(super) accept: Media,
     /// The version of a value is wanted, however long it is.
     pub(super) etag: bool,
+    /// The reply is known to be large: nobody should wait behind it.
+    pub(super) alone: bool,
 }
 
 impl Options {
@@ -66,8 +73,10 @@ impl Options {
             encoding: Encoding::Utf8,
             integers_as_strings: false,
             timeout: shared.call_timeout,
+            in_parts: false,
             accept: request::accept(headers)?,
             etag: false,
+            alone: false,
         };
         if let Some(value) = headers.get(&TIMEOUT) {
             options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
@@ -81,6 +90,7 @@ impl Options {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
             };
@@ -88,6 +98,17 @@ impl Options {
             false
         });
         failure.map_or(Ok(options), Err)
+    }
+
+    /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
+    pub(super) fn submit(&self, database: &Database, commands: &mut BytesMut, replies: Replies) -> Result<Sent, Failure> {
+        if self.in_parts {
+            return database.backend.submit_in_parts(commands, replies).map(Sent::Shared);
+        }
+        if replies.len() == 1 && (self.alone || commands.len() > LARGE) {
+            return Ok(Sent::Alone(std::mem::take(commands), replies));
+        }
+        database.backend.submit(commands, replies).map(Sent::Shared)
     }
 
     pub(super) fn rules(&self, shared: &Shared) -> Rules {
@@ -122,6 +143,15 @@ fn etag(value: &str) -> Result<bool, Error> {
         "" | "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("etag")),
+    }
+}
+
+/// Whether a call may be done in parts.
+fn in_parts(value: &str) -> Result<bool, Error> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("split")),
     }
 }
 
@@ -183,7 +213,7 @@ pub(super) fn start(
     id: Id,
     arguments: &Arguments<'_>,
     options: &Options,
-) -> Result<(Plan, Pending), Error> {
+) -> Result<(Plan, Sent), Error> {
     check_callable(database, id)?;
     let operation = id.operation();
     with_scratch(|scratch| {
@@ -191,10 +221,35 @@ pub(super) fn start(
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
         }
-        let pending =
-            database.backend.submit(scratch, smallvec![!operation.changes()]).map_err(|failure| failure.error(plan.idempotent))?;
-        Ok((plan, pending))
+        let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
+        Ok((plan, sent.map_err(|failure| failure.error(plan.idempotent))?))
     })
+}
+
+/// Commands on their way.
+pub(super) enum Sent {
+    /// Queued on the connection that calls share.
+    Shared(Pending),
+    /// Waiting for a connection of their own.
+    Alone(BytesMut, Replies),
+}
+
+impl Sent {
+    /// The frames of all commands, one behind the other.
+    pub(super) async fn replies(self, database: &Database, deadline: Instant) -> Result<Bytes, Failure> {
+        match self {
+            Self::Shared(pending) => backend::replies(pending, deadline).await,
+            // Boxed, since its size would be that of every call.
+            Self::Alone(commands, replies) => Box::pin(alone(database, commands, replies, deadline)).await,
+        }
+    }
+}
+
+async fn alone(database: &Database, commands: BytesMut, replies: Replies, deadline: Instant) -> Result<Bytes, Failure> {
+    let mut own = database.backend.own(&commands, deadline).await?;
+    let frames = own.exchange(&commands, replies, deadline).await?;
+    own.give_back();
+    Ok(frames)
 }
 
 /// What asks for a value's bytes, and is answered with something else, is not even tried.
@@ -235,7 +290,7 @@ pub(super) async fn run(
     let _in_flight = InFlight::enter(&worker.shared, 1)?;
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     let outcome = match queued {
-        Ok((plan, pending)) => match backend::replies(pending, started + options.timeout).await {
+        Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {
             Ok(frame) => Ok(Done { id, plan, frame }),
             Err(failure) => Err(failure.error(plan.idempotent)),
         },

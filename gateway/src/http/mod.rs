@@ -2,6 +2,7 @@
 //! here, since keys hold any byte. Nothing in here names a database.
 
 mod atomic;
+mod bytes;
 mod call;
 mod docs;
 pub mod operations;
@@ -64,10 +65,11 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 header::AUTHORIZATION,
                 header::IF_MATCH,
                 header::IF_NONE_MATCH,
+                header::RANGE,
                 HeaderName::from_static("dbx-timeout"),
                 REQUEST_ID,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG, header::CONTENT_RANGE])
     })
 }
 
@@ -196,8 +198,11 @@ impl Incoming<'_> {
         let mut query = request::query(&self.parts.uri)?;
         let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
         if let Some((name, _)) = query.into_iter().next() {
-            return Err(Error::new(Code::UnknownArgument, "arguments go in the body; the query takes encoding, integers and timeout")
-                .param(name.into_owned()));
+            return Err(Error::new(
+                Code::UnknownArgument,
+                "arguments go in the body; the query takes encoding, integers, split and timeout",
+            )
+            .param(name.into_owned()));
         }
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Incoming,
-    call::{self, InFlight, Options},
+    call::{self, InFlight, Options, Sent},
     request, respond, unknown_operation,
 };
 use crate::{
@@ -56,9 +56,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(
-            Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers and timeout in its query").param(name.into_owned())
-        );
+        return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
+            .param(name.into_owned()));
     }
     if options.accept == request::Media::Bytes {
         return Err(Error::new(Code::NotAcceptable, "a pipeline's answer is application/json").param("Accept"));
@@ -69,12 +68,12 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     check_count(&calls, shared)?;
     let _in_flight = InFlight::enter(shared, calls.len())?;
 
-    let (slots, pending) = queue(&incoming, &calls, &body, &options);
+    let (slots, sent) = queue(&incoming, &calls, &body, &options);
     let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
-    let outcome = match pending {
+    let outcome = match sent {
         None => Ok(Bytes::new()),
         Some(Err(failure)) => Err(failure),
-        Some(Ok(pending)) => backend::replies(pending, started + longest.unwrap_or(options.timeout)).await,
+        Some(Ok(sent)) => sent.replies(incoming.database, started + longest.unwrap_or(options.timeout)).await,
     };
     let mut out = Vec::with_capacity(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
     out.extend_from_slice(b"{\"result\":[");
@@ -120,7 +119,7 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
     (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize)
 }
 
-type Queued = Option<Result<backend::Pending, backend::Failure>>;
+type Queued = Option<Result<Sent, backend::Failure>>;
 
 /// Encodes all calls into one write and queues it.
 fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
@@ -147,7 +146,7 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
                 }
             });
         }
-        let queued = (!replies.is_empty()).then(|| incoming.database.backend.submit(scratch, replies));
+        let queued = (!replies.is_empty()).then(|| options.submit(incoming.database, scratch, replies));
         (slots, queued)
     })
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Values up to this size have a version without being asked for it.
-const HASHED: usize = 64 << 10;
+pub(super) const HASHED: usize = 64 << 10;
 /// How often a change is tried again when somebody else changed the key to what is still expected.
 const ATTEMPTS: usize = 16;
 

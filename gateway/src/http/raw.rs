@@ -17,7 +17,6 @@ use super::{
     respond,
 };
 use crate::{
-    backend,
     error::{Code, Error},
     operation::{self, encode::Encoding},
     resp,
@@ -36,28 +35,27 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(
-            Error::new(Code::UnknownArgument, "a raw command takes encoding, integers and timeout in its query").param(name.into_owned())
-        );
+        return Err(Error::new(Code::UnknownArgument, "a raw command takes encoding, integers, split and timeout in its query")
+            .param(name.into_owned()));
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let started = Instant::now();
     let _in_flight = InFlight::enter(shared, 1)?;
-    let (known, pending) = {
+    let (known, sent) = {
         let words = words(&body, &options, shared.max_value_bytes)?;
         let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
         let known = operation::resolve::resolve(&slices);
         check(known, &slices, incoming)?;
         let changes = known.is_none_or(|id| id.operation().changes());
-        let pending = call::with_scratch(|scratch| {
+        let sent = call::with_scratch(|scratch| {
             resp::write_command(scratch, &slices);
-            incoming.database.backend.submit(scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
+            options.submit(incoming.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
         })?;
-        (known, pending)
+        (known, sent)
     };
     let idempotent = known.is_some_and(|id| id.operation().idempotent);
-    let outcome = backend::replies(pending, started + options.timeout).await.map_err(|failure| failure.error(idempotent));
+    let outcome = sent.replies(incoming.database, started + options.timeout).await.map_err(|failure| failure.error(idempotent));
     if let Some(id) = known {
         let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
         incoming.worker.counters.record(id, code, started.elapsed());

@@ -187,6 +187,8 @@ pub(super) async fn body(headers: &HeaderMap, mut body: Body, most: usize, time:
                 first = data;
             } else {
                 if all.is_empty() {
+                    // Room that is never written to is never taken from the machine.
+                    all.reserve_exact(first.len() + usize::try_from(body.size_hint().lower()).unwrap_or_default().min(most) + data.len());
                     all.extend_from_slice(&std::mem::take(&mut first));
                 }
                 all.extend_from_slice(&data);

@@ -14,7 +14,7 @@ use axum::{
 use tokio::time::Instant;
 
 use super::{
-    Incoming,
+    Incoming, bytes,
     call::{self, InFlight, Options},
     method_not_allowed, only_post,
     precondition::{self, Place, Preconditions},
@@ -23,7 +23,7 @@ use super::{
     respond, unknown_operation,
 };
 use crate::{
-    backend::{self, Replies},
+    backend::Replies,
     error::{Code, Error},
     operation::{
         self, Id,
@@ -308,6 +308,14 @@ async fn one(
     let absent = given.is_true("nx");
     let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
     let is_value = route.method == Method::Get && route.projection == Projection::Value;
+    if is_value
+        && options.accept == Media::Bytes
+        && let Some(parts) = bytes::parts(id)
+        && let Some(place) = read.value(resource)?
+        && given.len() == place.arguments.len()
+    {
+        return bytes::read(incoming, place, parts, options, &preconditions).await;
+    }
     if is_value || preconditions.is_empty() {
         let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
         found(&done, route, absent, conditional)?;
@@ -348,16 +356,16 @@ async fn parts(
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
     let _in_flight = InFlight::enter(shared, routes.len())?;
-    let (plans, pending) = call::with_scratch(|scratch| {
+    let (plans, sent) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {
             plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(shared), scratch)?);
         }
         let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();
-        let pending = incoming.database.backend.submit(scratch, replies).map_err(|failure| failure.error(true))?;
-        Ok::<_, Error>((plans, pending))
+        let sent = options.submit(incoming.database, scratch, replies).map_err(|failure| failure.error(true))?;
+        Ok::<_, Error>((plans, sent))
     })?;
-    let frames = backend::replies(pending, started + options.timeout).await.map_err(|failure| failure.error(true))?;
+    let frames = sent.replies(incoming.database, started + options.timeout).await.map_err(|failure| failure.error(true))?;
     let mut rest = &frames[..];
     let mut out = b"{\"result\":{".to_vec();
     for ((id, route), plan) in routes.iter().zip(&plans) {

@@ -65,7 +65,9 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
-    if let Some((name, _)) = query.into_iter().next() {
+    // What happens as one has no parts.
+    let split = options.in_parts.then_some("split".into());
+    if let Some(name) = query.into_iter().next().map(|(name, _)| name).or(split) {
         return Err(
             Error::new(Code::UnknownArgument, "a transaction takes encoding, integers and timeout in its query").param(name.into_owned())
         );

@@ -16,6 +16,7 @@ mod lists;
 pub mod openapi;
 pub mod param;
 mod pubsub;
+pub mod position;
 mod read;
 mod recipes;
 pub mod reference;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::param::{Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, all, schema, versioned};
+use super::{Group, Mode, Operation, Split, all, schema, versioned};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
@@ -85,12 +85,16 @@ fn by_name(operation: &Operation) -> Value {
     if let Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) = operation.mode {
         description += &format!(" Not available yet: {reason}.");
     }
+    let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
+    if !matches!(operation.split, Split::Never | Split::Nodes) {
+        parameters.push(json!({"$ref": "#/components/parameters/split"}));
+    }
     json!({
         "operationId": operation.name,
         "tags": [operation.group.name()],
         "summary": operation.summary,
         "description": description,
-        "parameters": parameters(["database", "encoding", "integers", "timeout"]),
+        "parameters": parameters,
         "requestBody": {
             "required": operation.params.iter().any(|param| param.required),
             "content": {"application/json": {"schema": schema, "example": arguments}},
@@ -259,7 +263,7 @@ fn own() -> Vec<(&'static str, &'static str, Value)> {
     let mut pipeline = endpoint(
         "pipeline",
         "Several calls in one request, each with a result or an error, in their order; not atomic",
-        parameters(["database", "encoding", "integers", "timeout"]),
+        parameters(["database", "encoding", "integers", "timeout", "split"]),
         json!({"type": "array", "items": each.clone()}),
         &[],
     );
@@ -289,7 +293,8 @@ fn own() -> Vec<(&'static str, &'static str, Value)> {
             "calls": {"type": "array", "items": call, "minItems": 1},
         },
     }, "example": {"watch": [{"key": "a", "absent": true}], "calls": [{"op": "set", "args": {"key": "a", "value": "1"}}]}}}});
-    let mut raw = endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout"]), json!({}), &[]);
+    let mut raw =
+        endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout", "split"]), json!({}), &[]);
     raw["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
         "type": "object", "required": ["command"], "additionalProperties": false, "properties": {
             "command": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
@@ -329,6 +334,8 @@ fn components() -> Value {
                 "description": "`string` sends integers beyond ±2^53 as strings"},
             "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "250ms",
                 "description": "How long the call may take"},
+            "split": {"name": "split", "in": "query", "schema": {"type": "boolean", "default": false},
+                "description": "A call whose keys live on several nodes of a cluster may be done in parts"},
         },
         "responses": responses,
         "schemas": {"Problem": {

@@ -27,7 +27,13 @@ impl Operation {
     ///
     /// Errors: those of Redis; `not_utf8` if nothing was changed (else the answer is in base64); `backend_error`.
     pub fn render(&self, plan: &Plan, frame: &[u8], format: &Format, out: &mut Vec<u8>) -> Result<(), Error> {
-        render(plan.shape, plan.columns, self.changes(), frame, format, out)
+        render(plan.shape, plan.columns, self.changes(), frame, format, out).map_err(|mut error| {
+            // What a node of a cluster took with it when it went.
+            if error.outcome_unknown && plan.idempotent {
+                (error.outcome_unknown, error.retryable) = (false, true);
+            }
+            error
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The part of the OpenAPI document that tells of versions: every path with a single value has them.
+//! The part of the OpenAPI document that tells of versions, which every path with a single value has, and of parts of values.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// Adds entity tags and preconditions to the paths at which a single value is read.
 pub(super) fn describe(paths: &mut BTreeMap<String, Map<String, Value>>) {
-    for place in paths.values_mut() {
+    for (path, place) in paths.iter_mut() {
         let has_bytes = |endpoint: &Value| endpoint["responses"]["200"]["content"].get("application/octet-stream").is_some();
         if !place.get("get").is_some_and(has_bytes) {
             continue;
@@ -35,8 +35,22 @@ pub(super) fn describe(paths: &mut BTreeMap<String, Map<String, Value>>) {
             if reads {
                 let headers = json!({"ETag": {"schema": {"type": "string"}, "description": "The version of the value"}});
                 endpoint["responses"]["200"]["headers"] = headers.clone();
+                if path.ends_with("/strings/{key}") {
+                    ranges(endpoint);
+                }
                 endpoint["responses"]["304"] = json!({"description": "The client has the value already", "headers": headers});
             }
         }
     }
+}
+
+/// A part of a value's octets.
+fn ranges(endpoint: &mut Value) {
+    if let Some(parameters) = endpoint["parameters"].as_array_mut() {
+        parameters.push(json!({"name": "Range", "in": "header", "schema": {"type": "string"}, "example": "bytes=0-99",
+            "description": "The bytes that are wanted, when the answer is octets"}));
+    }
+    endpoint["responses"]["206"] = json!({"description": "The bytes that were asked for", "content": {"application/octet-stream": {}},
+        "headers": {"Content-Range": {"schema": {"type": "string"}, "description": "Which bytes these are, and of how many"}}});
+    endpoint["responses"]["416"] = json!({"$ref": "#/components/responses/416"});
 }

@@ -105,6 +105,7 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<Opened, Refused> {
     let attempt = async {
         let (mut stream, primary) = match &endpoint.address {
             RedisAddress::Tcp(host) => (stream::tcp(host, endpoint.tls.as_ref(), deadline).await?, None),
+            RedisAddress::Cluster(_) => unreachable!("a connection is to one of its nodes"),
             RedisAddress::Unix(path) => (stream::unix(path).await?, None),
             RedisAddress::Sentinel(sentinels, name) => {
                 let primary = sentinel::primary(endpoint, sentinels, name).await?;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use dbx_crds::config::{self, RedisAddress, RedisUrl, SecretSource};
+use dbx_crds::config::{self, Host, RedisAddress, RedisUrl, SecretSource};
 
 use crate::config::secret;
 
@@ -75,6 +75,22 @@ impl Endpoint {
             database: url.database,
             client_name,
             connect_timeout: redis.connect_timeout().value(),
+            moves: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Another server, to be reached in the same way.
+    pub(super) fn at(&self, host: Host) -> Self {
+        Self {
+            address: RedisAddress::Tcp(host),
+            tls: self.tls.clone(),
+            credentials: self.credentials.clone(),
+            sentinel: Credentials::default(),
+            database: 0,
+            client_name: self.client_name.clone(),
+            connect_timeout: self.connect_timeout,
             moves: AtomicU64::new(0),
         }
     }

@@ -1,6 +1,7 @@
 //! Redis: one multiplexed RESP2 connection per worker. Calls append to one buffer, a task of the worker writes what has
 //! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
 
+mod cluster;
 mod connection;
 mod endpoint;
 mod greeting;
@@ -16,9 +17,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use dbx_crds::config::RedisAddress;
 pub use endpoint::Endpoint;
 use futures::future::BoxFuture;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use super::{Backend, Bounds, Failure, Own, Pending, Replies, State};
 use crate::{
@@ -75,12 +77,30 @@ struct Redis(Arc<Shared>, Arc<pool::Pool>);
 
 /// Starts the connection's task on this worker.
 pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> Arc<dyn Backend> {
-    let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
-    let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
-    let pool = pool::Pool::new(endpoint.clone(), &bounds);
-    let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
-    tokio::spawn(connection::keep(name, shared.clone(), endpoint));
-    Arc::new(Redis(shared, pool))
+    match &endpoint.address {
+        RedisAddress::Cluster(seeds) => cluster::connect(name, bounds, endpoint.clone(), seeds.clone()),
+        _ => Arc::new(Redis::start(name, bounds, endpoint).0),
+    }
+}
+
+impl Redis {
+    /// Starts the connection's task on this worker.
+    fn start(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> (Self, AbortHandle) {
+        let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
+        let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
+        let pool = pool::Pool::new(endpoint.clone(), &bounds);
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
+        let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint));
+        (Self(shared, pool), task.abort_handle())
+    }
+
+    /// Fails what still waits, once the connection's task has been ended.
+    fn end(&self) {
+        let mut inner = self.0.lock();
+        inner.down = Some(Down { code: Code::Unavailable, detail: "the server has left the cluster" });
+        inner.state.reachable = false;
+        inner.fail_all(u64::MAX, Code::Unavailable, "the server has left the cluster");
+    }
 }
 
 impl Backend for Redis {
@@ -101,7 +121,7 @@ impl Backend for Redis {
         if let Some(task) = inner.task.take() {
             task.wake();
         }
-        Ok(receiver)
+        Ok(Pending::One(receiver))
     }
 
     fn supports(&self, operation: operation::Id) -> bool {

@@ -176,8 +176,12 @@ impl Connection {
                 }
                 return Ok(Bytes::from_static(TOO_LARGE));
             }
-            // A long byte string is read into the room that it needs, once.
-            self.read((least + 2).saturating_sub(self.input.len()).max(READ)).await?;
+            // A long byte string is read into the room that it needs, once: the buffer would double for more.
+            self.read(match (least + 2).saturating_sub(self.input.len()) {
+                0..=2 => READ,
+                rest => rest,
+            })
+            .await?;
         }
     }
 
@@ -194,7 +198,14 @@ impl Connection {
 
 impl Own for Connection {
     fn exchange<'a>(&'a mut self, commands: &'a [u8], replies: Replies, deadline: Instant) -> BoxFuture<'a, Result<Bytes, Failure>> {
-        Box::pin(async move { self.send(commands, &replies, deadline).await })
+        Box::pin(async move {
+            let one = replies.len() == 1;
+            // Of several commands, those whose bytes were taken may have been carried out.
+            self.send(commands, &replies, deadline).await.map_err(|failure| match one {
+                true => failure,
+                false => Failure { delivery: Delivery::Unknown, ..failure },
+            })
+        })
     }
 
     fn watch<'a>(

@@ -114,6 +114,11 @@ impl Redis {
         self.run(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
     }
 
+    /// As [`line`](Self::line), when it answers.
+    pub fn try_line(&self, line: &str) -> Option<String> {
+        self.try_run(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
     /// Sends a command; a simple or bulk reply without its frame, others as they come.
     pub fn run(&self, words: &[&[u8]]) -> String {
         self.try_run(words).unwrap_or_else(|| panic!("redis-server does not answer {:?}", words.first().map(|word| word.escape_ascii())))

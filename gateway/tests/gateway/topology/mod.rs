@@ -1,4 +1,5 @@
 //! More than one plain Redis: encrypted, watched over by Sentinels, spread over a cluster. Each with real servers.
 
+mod cluster;
 mod sentinel;
 mod tls;

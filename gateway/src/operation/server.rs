@@ -1263,7 +1263,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         split: Split::Nodes,
         routes: &[],
         errors: &[],
-        example: Example { given: &[], arguments: r#"{"count":5}"#, answer: r#"{"result":[]}"#, exact: false },
+        example: Example { given: &["SLOWLOG RESET"], arguments: r#"{"count":5}"#, answer: r#"{"result":[]}"#, exact: false },
     },
     Operation {
         name: "slowlog_help",

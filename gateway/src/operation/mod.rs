@@ -4,6 +4,7 @@
 mod access;
 pub mod arguments;
 pub mod encode;
+mod headers;
 mod json;
 mod keys;
 pub mod openapi;
@@ -18,7 +19,6 @@ mod samples;
 mod schema;
 pub mod shape;
 mod strings;
-mod versioned;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

@@ -8,6 +8,7 @@ mod calls;
 mod documentation;
 mod drain;
 mod faults;
+mod idempotency;
 mod large;
 mod limits;
 mod metrics;

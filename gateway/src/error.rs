@@ -54,6 +54,7 @@ codes! {
     RequestTimeout "request_timeout" 408 "The request took too long to arrive";
     WrongType "wrong_type" 409 "The key holds another type";
     Conflict "conflict" 409 "The call conflicts with the state of the data";
+    IdempotencyInProgress "idempotency_in_progress" 409 "The change is being made by an earlier request";
     PreconditionFailed "precondition_failed" 412 "A condition of the request does not hold";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     KeyTooLarge "key_too_large" 413 "A key is too large";
@@ -64,6 +65,7 @@ codes! {
     RangeNotSatisfiable "range_not_satisfiable" 416 "The value has no bytes in the range";
     RedisError "redis_error" 422 "Redis refused the command";
     NotUtf8 "not_utf8" 422 "The result holds bytes that are not UTF-8";
+    IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
     Internal "internal" 500 "The gateway failed";
     NotAvailableYet "not_available_yet" 501 "This version does not offer the operation";

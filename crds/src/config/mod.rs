@@ -283,6 +283,8 @@ section! {
         header_timeout: Duration = "60s";
         /// How long a client may take to send a request's body.
         body_timeout: Duration = "30s";
+        /// How long what became of a change with an `Idempotency-Key` is kept.
+        idempotency_window: Duration = "24h";
     }
 }
 

@@ -147,6 +147,7 @@ impl GatewayConfig {
             ("limits.maxCallTimeout", limits.max_call_timeout()),
             ("limits.headerTimeout", limits.header_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
+            ("limits.idempotencyWindow", limits.idempotency_window()),
         ] {
             if duration.value().is_zero() {
                 findings.add(path, "has to be longer than nothing");

@@ -67,17 +67,14 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Those of a call that the gateway makes for itself.
+    pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
+        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false }
+    }
+
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
-        let mut options = Self {
-            encoding: Encoding::Utf8,
-            integers_as_strings: false,
-            timeout: shared.call_timeout,
-            in_parts: false,
-            accept: request::accept(headers)?,
-            etag: false,
-            alone: false,
-        };
+        let mut options = Self::plain(shared.call_timeout, Encoding::Utf8, request::accept(headers)?);
         if let Some(value) = headers.get(&TIMEOUT) {
             options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
         }

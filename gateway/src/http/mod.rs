@@ -5,6 +5,7 @@ mod atomic;
 mod bytes;
 mod call;
 mod docs;
+mod idempotency;
 pub mod operations;
 mod pages;
 mod pipeline;
@@ -68,8 +69,9 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 header::RANGE,
                 HeaderName::from_static("dbx-timeout"),
                 REQUEST_ID,
+                idempotency::KEY,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG, header::CONTENT_RANGE])
+            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG, header::CONTENT_RANGE, idempotency::REPLAYED])
     })
 }
 
@@ -84,7 +86,11 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let id = request::own_id(&parts.headers).unwrap_or_else(|| worker.next_request_id());
-    let mut response = match route(&worker, &parts, body, &id).await {
+    let outcome = match idempotency::applies(&parts) {
+        false => route(&worker, &parts, body, &id).await,
+        true => Box::pin(idempotency::answer(worker.clone(), parts.clone(), body, id.clone())).await,
+    };
+    let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {
             worker.counters.refuse(error.code);

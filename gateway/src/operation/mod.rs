@@ -9,6 +9,7 @@ mod connection;
 pub mod encode;
 mod geo;
 mod hashes;
+mod headers;
 mod hyperloglog;
 mod json;
 mod keys;
@@ -37,7 +38,6 @@ mod strings;
 mod tests;
 pub mod text;
 mod transactions;
-mod versioned;
 mod write;
 
 use std::collections::HashMap;

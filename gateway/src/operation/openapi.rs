@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::param::{Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, Split, all, schema, versioned};
+use super::{Group, Mode, Operation, Split, all, headers, schema};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
@@ -46,7 +46,8 @@ pub fn document() -> Value {
     for (path, method, endpoint) in own() {
         paths.entry(path.into()).or_default().insert(method.into(), endpoint);
     }
-    versioned::describe(&mut paths);
+    headers::describe(&mut paths);
+    headers::name_changes(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -325,18 +326,7 @@ fn components() -> Value {
         .collect();
     json!({
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A key or token, where the gateway asks for one"}},
-        "parameters": {
-            "database": {"name": "database", "in": "path", "required": true, "schema": {"type": "string"}, "example": "redis",
-                "description": "The name that the database has in the configuration"},
-            "encoding": {"name": "encoding", "in": "query", "schema": {"enum": ["utf8", "base64"], "default": "utf8"},
-                "description": "How byte strings stand in the request and in the answer"},
-            "integers": {"name": "integers", "in": "query", "schema": {"enum": ["number", "string"], "default": "number"},
-                "description": "`string` sends integers beyond ±2^53 as strings"},
-            "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "250ms",
-                "description": "How long the call may take"},
-            "split": {"name": "split", "in": "query", "schema": {"type": "boolean", "default": false},
-                "description": "A call whose keys live on several nodes of a cluster may be done in parts"},
-        },
+        "parameters": headers::parameters(),
         "responses": responses,
         "schemas": {"Problem": {
             "type": "object",

@@ -30,7 +30,7 @@ fn mistakes_say_where_and_what() {
         ),
         (
             given().flag("--set", "limits.max=9"),
-            "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, headerTimeout, maxBodyBytes, maxCallTimeout, \
+            "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, headerTimeout, idempotencyWindow, maxBodyBytes, maxCallTimeout, \
              maxConnections, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, maxPipelineCalls, maxResultBytes, maxValueBytes \
              (flag --set limits.max)",
         ),

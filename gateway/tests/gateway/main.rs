@@ -12,6 +12,7 @@ mod drain;
 #[path = "../commands/family.rs"]
 mod family;
 mod faults;
+mod idempotency;
 mod large;
 mod limits;
 mod metrics;

@@ -1,8 +1,12 @@
-//! The part of the OpenAPI document that tells of versions, which every path with a single value has, and of parts of values.
+//! The part of the OpenAPI document that tells of headers and shared parameters: versions, which every path with a single value
+//! has, parts of values, keys of changes.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+
+use super::find;
+use crate::error::Code;
 
 /// Adds entity tags and preconditions to the paths at which a single value is read.
 pub(super) fn describe(paths: &mut BTreeMap<String, Map<String, Value>>) {
@@ -42,6 +46,40 @@ pub(super) fn describe(paths: &mut BTreeMap<String, Map<String, Value>>) {
             }
         }
     }
+}
+
+/// Adds the header that names a change to all that may make one.
+pub(super) fn name_changes(paths: &mut BTreeMap<String, Map<String, Value>>) {
+    let reads = |path: &str| path.strip_prefix("/api/v1/{database}/").and_then(find).is_some_and(|id| !id.operation().changes());
+    for (path, place) in paths.iter_mut().filter(|(path, _)| !reads(path)) {
+        for (_, endpoint) in place.iter_mut().filter(|(method, _)| *method != "get" && path.contains("{database}")) {
+            if let Some(parameters) = endpoint["parameters"].as_array_mut() {
+                parameters.push(json!({"$ref": "#/components/parameters/idempotency"}));
+            }
+            for status in [Code::IdempotencyInProgress, Code::IdempotencyMismatch].map(|code| code.status().to_string()) {
+                let response = json!({"$ref": format!("#/components/responses/{status}")});
+                endpoint["responses"][status] = response;
+            }
+        }
+    }
+}
+
+/// The parameters that many endpoints share.
+pub(super) fn parameters() -> Value {
+    json!({
+        "database": {"name": "database", "in": "path", "required": true, "schema": {"type": "string"}, "example": "redis",
+            "description": "The name that the database has in the configuration"},
+        "encoding": {"name": "encoding", "in": "query", "schema": {"enum": ["utf8", "base64"], "default": "utf8"},
+            "description": "How byte strings stand in the request and in the answer"},
+        "integers": {"name": "integers", "in": "query", "schema": {"enum": ["number", "string"], "default": "number"},
+            "description": "`string` sends integers beyond ±2^53 as strings"},
+        "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "250ms",
+            "description": "How long the call may take"},
+        "split": {"name": "split", "in": "query", "schema": {"type": "boolean", "default": false},
+            "description": "A call whose keys live on several nodes of a cluster may be done in parts"},
+        "idempotency": {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "description": "What the change is called: sent again under the same key, it is not made again"},
+    })
 }
 
 /// A part of a value's octets.

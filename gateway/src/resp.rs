@@ -148,6 +148,14 @@ impl Scanner {
     }
 }
 
+/// Takes the first reply off `frames`; `None` when it is not all there, or not RESP2.
+pub fn take_frame<'a>(frames: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let end = Scanner::default().scan(frames).ok()??;
+    let (frame, rest) = frames.split_at(end);
+    *frames = rest;
+    Some(frame)
+}
+
 /// The item at `at` and where it ends, or `None` when it has not all arrived.
 fn next(bytes: &[u8], at: usize) -> Result<Option<(Item<'_>, usize)>, Malformed> {
     let Some(kind) = bytes.get(at) else { return Ok(None) };

@@ -4,12 +4,11 @@
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::version::Version;
+use super::{call, version::Version};
 use crate::{
     backend::{Committed, Failure},
     error::{Code, Error},
     operation,
-    resp::Scanner,
     worker::Database,
 };
 
@@ -108,12 +107,7 @@ fn compare(watches: &[Watch], frames: &[u8]) -> Result<Option<usize>, Error> {
     let mut rest = frames;
     let mut unexpected = None;
     for (index, watch) in watches.iter().enumerate() {
-        let Ok(Some(end)) = Scanner::default().scan(rest) else {
-            return Err(Error::new(Code::BackendError, "the database answered fewer reads than it was sent"));
-        };
-        let (frame, next) = rest.split_at(end);
-        rest = next;
-        let holds = match operation::render::value(frame) {
+        let holds = match operation::render::value(call::next_reply(&mut rest)?) {
             Ok(value) => watch.expected.holds(value),
             // A key of another type is there, and is no value that one could expect.
             Err(error) if error.code == Code::WrongType => false,

@@ -21,6 +21,7 @@ use crate::{
         encode::{Encoding, Plan, Rules},
         render::Format,
     },
+    resp,
     shared::Shared,
     worker::{Database, Worker},
 };
@@ -252,6 +253,11 @@ async fn alone(database: &Database, commands: BytesMut, replies: Replies, deadli
 /// What asks for a value's bytes, and is answered with something else, is not even tried.
 pub(super) fn no_bytes() -> Error {
     Error::new(Code::NotAcceptable, "the result is not one value, so it has no bytes of its own").param("Accept")
+}
+
+/// Takes the next of several replies.
+pub(super) fn next_reply<'a>(replies: &mut &'a [u8]) -> Result<&'a [u8], Error> {
+    resp::take_frame(replies).ok_or_else(|| Error::new(Code::BackendError, "the database answered fewer calls than it was sent"))
 }
 
 /// A call's reply, and how to read it.

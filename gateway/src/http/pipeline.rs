@@ -18,7 +18,6 @@ use crate::{
     backend::{self, Replies},
     error::{Code, Error},
     operation::{self, Id, arguments::Arguments, encode::Plan},
-    resp::Scanner,
     shared::Shared,
 };
 
@@ -170,17 +169,8 @@ pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Inco
 
 /// Takes the next reply and writes it; leaves `out` as it was on an error.
 pub(super) fn render(id: Id, plan: &Plan, options: &Options, replies: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let Ok(Some(end)) = Scanner::default().scan(replies) else {
-        return Err(Error::new(Code::BackendError, "the database answered fewer calls than it was sent"));
-    };
-    let (frame, rest) = replies.split_at(end);
-    *replies = rest;
-    let start = out.len();
-    let rendered = id.operation().render(plan, frame, &options.format(), out);
-    if rendered.is_err() {
-        out.truncate(start);
-    }
-    rendered
+    let frame = call::next_reply(replies)?;
+    id.operation().render(plan, frame, &options.format(), out)
 }
 
 /// Writes the error of one call among several.

@@ -31,7 +31,6 @@ use crate::{
         param::Param,
         route::{Choice, Method, Projection, Route},
     },
-    resp::Scanner,
 };
 
 /// The query parameter that gives a key as base64: for keys that no path can hold.
@@ -369,13 +368,7 @@ async fn parts(
     let mut rest = &frames[..];
     let mut out = b"{\"result\":{".to_vec();
     for ((id, route), plan) in routes.iter().zip(&plans) {
-        let end = Scanner::default()
-            .scan(rest)
-            .ok()
-            .flatten()
-            .ok_or_else(|| Error::new(Code::BackendError, "the database answered fewer calls than it was sent"))?;
-        let (frame, next) = rest.split_at(end);
-        rest = next;
+        let frame = call::next_reply(&mut rest)?;
         incoming.worker.counters.record(*id, crate::error::code_of(frame), started.elapsed());
         let Choice::Part(name) = route.choice else { continue };
         // What is said of no key: a type `none`, a time to live of -2, or null.

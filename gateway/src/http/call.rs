@@ -1,6 +1,6 @@
 //! One call, whatever it came as: encode, queue, wait, shape. The same for calls by name, resources and pipelines.
 
-use std::{cell::RefCell, str::FromStr, sync::atomic::Ordering, time::Duration};
+use std::{cell::RefCell, ops::Deref, str::FromStr, sync::atomic::Ordering, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -98,6 +98,18 @@ impl Options {
         failure.map_or(Ok(options), Err)
     }
 
+    /// Those of one call among several, which may have its own.
+    pub(super) fn of_call(&self, shared: &Shared, given: Option<&str>, patience: Option<&str>) -> Result<Self, Error> {
+        let mut options = *self;
+        if let Some(given) = given {
+            options.encoding = encoding(given)?;
+        }
+        if let Some(patience) = patience {
+            options.timeout = timeout(shared, patience, "timeout")?;
+        }
+        Ok(options)
+    }
+
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
     pub(super) fn submit(&self, database: &Database, commands: &mut BytesMut, replies: Replies) -> Result<Sent, Failure> {
         if self.in_parts {
@@ -119,7 +131,7 @@ impl Options {
 }
 
 /// Reads a call's encoding.
-pub(super) fn encoding(value: &str) -> Result<Encoding, Error> {
+fn encoding(value: &str) -> Result<Encoding, Error> {
     match value {
         "base64" => Ok(Encoding::Base64),
         "utf8" => Ok(Encoding::Utf8),
@@ -154,24 +166,24 @@ fn in_parts(value: &str) -> Result<bool, Error> {
 }
 
 /// Reads a call's deadline, which is capped.
-pub(super) fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
+fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
         .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
     Ok(timeout.value().min(shared.max_call_timeout))
 }
 
 /// Counts calls being served, while it lives.
-pub(super) struct InFlight<'a> {
-    shared: &'a Shared,
+pub(super) struct InFlight<S: Deref<Target = Shared>> {
+    shared: S,
     calls: usize,
 }
 
-impl<'a> InFlight<'a> {
+impl<S: Deref<Target = Shared>> InFlight<S> {
     /// Takes room for `calls`, or tells the caller to come back.
-    pub(super) fn enter(shared: &'a Shared, calls: usize) -> Result<Self, Error> {
+    pub(super) fn enter(shared: S, calls: usize) -> Result<Self, Error> {
         let before = shared.in_flight.fetch_add(calls, Ordering::Relaxed);
         let entered = Self { shared, calls };
-        if before + calls > shared.max_in_flight {
+        if before + calls > entered.shared.max_in_flight {
             return Err(Error::backend(
                 Code::Unavailable,
                 "the gateway serves as many calls as it may (limits.maxInFlight)",
@@ -183,7 +195,7 @@ impl<'a> InFlight<'a> {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl<S: Deref<Target = Shared>> Drop for InFlight<S> {
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
     }
@@ -290,7 +302,7 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&worker.shared, 1)?;
+    let _in_flight = InFlight::enter(&*worker.shared, 1)?;
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     let outcome = match queued {
         Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {

@@ -193,7 +193,20 @@ struct Incoming<'a> {
     id: &'a HeaderValue,
 }
 
-impl Incoming<'_> {
+/// What a call needs to know of where it is made, whatever it came over.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    worker: &'a Worker,
+    database: &'a Database,
+    /// The id of the request, or of the socket.
+    id: &'a str,
+}
+
+impl<'a> Incoming<'a> {
+    fn scope(&self) -> Scope<'a> {
+        Scope { worker: self.worker, database: self.database, id: self.id.to_str().unwrap_or_default() }
+    }
+
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {
         let shared = &self.worker.shared;
         request::body(&self.parts.headers, body, shared.max_body_bytes, shared.body_timeout).await

@@ -1,7 +1,7 @@
 //! `POST /pipeline`: several calls in one request, written together, answered in order, one result or error each. Not
 //! atomic: calls of others may come in between, and a failed one does not stop the next.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{body::Body, http::Response};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
-    Incoming,
+    Incoming, Scope,
     call::{self, InFlight, Options, Sent},
     request, respond, unknown_operation,
 };
@@ -49,9 +49,16 @@ enum Slot {
     Refused { id: Option<Id>, error: Error },
 }
 
+/// A pipeline on its way: what each of its calls has become, and the replies to those that were queued.
+pub(super) struct Queued {
+    slots: Vec<Slot>,
+    sent: Option<Result<Sent, backend::Failure>>,
+    started: Instant,
+    longest: Duration,
+}
+
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let shared = &incoming.worker.shared;
-    let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
@@ -63,41 +70,53 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let Document { calls } = request::document(&body, "calls", "{\"calls\": [{\"op\": …, \"args\": {…}}, …]}")?;
-    check_count(&calls, shared)?;
-    let _in_flight = InFlight::enter(shared, calls.len())?;
-
-    let (slots, sent) = queue(&incoming, &calls, &body, &options);
-    let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
-    let outcome = match sent {
-        None => Ok(Bytes::new()),
-        Some(Err(failure)) => Err(failure),
-        Some(Ok(sent)) => sent.replies(incoming.database, started + longest.unwrap_or(options.timeout)).await,
-    };
-    let mut out = Vec::with_capacity(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
-    out.extend_from_slice(b"{\"result\":[");
-    let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
-    for (index, slot) in slots.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        let (id, result) = match slot {
-            Slot::Refused { id, error } => (*id, Err(error.clone())),
-            Slot::Queued { id, plan, options } => match &outcome {
-                Err(failure) => (Some(*id), Err(failure.error(plan.idempotent))),
-                Ok(_) => (Some(*id), render(*id, plan, options, &mut replies, &mut out)),
-            },
-        };
-        let code = result.as_ref().err().map(|error| error.code);
-        if let Some(id) = id {
-            incoming.worker.counters.record(id, code, started.elapsed());
-        }
-        if let Err(error) = result {
-            write_error(&error, &incoming, &mut out);
-        }
-    }
-    out.extend_from_slice(b"]}");
+    let calls = read(&body, shared)?;
+    let _in_flight = InFlight::enter(&**shared, calls.len())?;
+    let mut out = Vec::new();
+    queue(incoming.scope(), &calls, &body, &options).finish(incoming.scope(), &mut out).await;
     Ok(respond::json(out))
+}
+
+/// Reads the document of a pipeline.
+pub(super) fn read<'a>(document: &'a [u8], shared: &Shared) -> Result<Vec<&'a RawValue>, Error> {
+    let Document { calls } = request::document(document, "calls", "{\"calls\": [{\"op\": …, \"args\": {…}}, …]}")?;
+    check_count(&calls, shared)?;
+    Ok(calls)
+}
+
+impl Queued {
+    /// Waits for the replies and appends the answer, a JSON object.
+    pub(super) async fn finish(self, scope: Scope<'_>, out: &mut Vec<u8>) {
+        let Self { slots, sent, started, longest } = self;
+        let outcome = match sent {
+            None => Ok(Bytes::new()),
+            Some(Err(failure)) => Err(failure),
+            Some(Ok(sent)) => sent.replies(scope.database, started + longest).await,
+        };
+        out.reserve(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
+        out.extend_from_slice(b"{\"result\":[");
+        let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        for (index, slot) in slots.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            let (id, result) = match slot {
+                Slot::Refused { id, error } => (*id, Err(error.clone())),
+                Slot::Queued { id, plan, options } => match &outcome {
+                    Err(failure) => (Some(*id), Err(failure.error(plan.idempotent))),
+                    Ok(_) => (Some(*id), render(*id, plan, options, &mut replies, out)),
+                },
+            };
+            let code = result.as_ref().err().map(|error| error.code);
+            if let Some(id) = id {
+                scope.worker.counters.record(id, code, started.elapsed());
+            }
+            if let Err(error) = result {
+                write_error(&error, scope, out);
+            }
+        }
+        out.extend_from_slice(b"]}");
+    }
 }
 
 /// Whether there are as many calls as there may be.
@@ -118,51 +137,46 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
     (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize)
 }
 
-type Queued = Option<Result<Sent, backend::Failure>>;
-
 /// Encodes all calls into one write and queues it.
-fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
-    let shared = &incoming.worker.shared;
+pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], options: &Options) -> Queued {
+    let started = Instant::now();
+    let shared = &scope.worker.shared;
     call::with_scratch(|scratch| {
         let mut slots = Vec::with_capacity(calls.len());
         let mut replies = Replies::new();
+        let mut longest = Duration::ZERO;
         for call in calls {
             let mut id = None;
-            let encoded = prepare(call, options, incoming).and_then(|(operation, given, options)| {
+            let encoded = prepare(call, options, scope).and_then(|(operation, given, options)| {
                 id = Some(operation);
-                call::check_callable(incoming.database, operation)?;
+                call::check_callable(scope.database, operation)?;
                 let plan = operation.operation().encode(&given, &options.rules(shared), scratch)?;
                 Ok((operation, plan, options))
             });
             slots.push(match encoded {
                 Ok((id, plan, options)) => {
                     replies.push(!id.operation().changes());
+                    longest = longest.max(options.timeout);
                     Slot::Queued { id, plan, options }
                 }
                 Err(mut error) => {
-                    error.position = error.position.map(|position| position + offset(call, body));
+                    error.position = error.position.map(|position| position + offset(call, document));
                     Slot::Refused { id, error }
                 }
             });
         }
-        let queued = (!replies.is_empty()).then(|| options.submit(incoming.database, scratch, replies));
-        (slots, queued)
+        let sent = (!replies.is_empty()).then(|| options.submit(scope.database, scratch, replies));
+        Queued { slots, sent, started, longest }
     })
 }
 
 /// Reads one call.
-pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Incoming<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
+pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, scope: Scope<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
     let call: Call<'a> = serde_json::from_str(call.get()).map_err(|_| {
         Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
     })?;
     let id = operation::find(&call.op).ok_or_else(unknown_operation)?;
-    let mut options = *options;
-    if let Some(encoding) = &call.encoding {
-        options.encoding = call::encoding(encoding)?;
-    }
-    if let Some(timeout) = &call.timeout {
-        options.timeout = call::timeout(&incoming.worker.shared, timeout, "timeout")?;
-    }
+    let options = options.of_call(&scope.worker.shared, call.encoding.as_deref(), call.timeout.as_deref())?;
     let given = Arguments::from_json(call.args.map_or(&[][..], |args| args.get().as_bytes()))?;
     Ok((id, given, options))
 }
@@ -174,8 +188,8 @@ pub(super) fn render(id: Id, plan: &Plan, options: &Options, replies: &mut &[u8]
 }
 
 /// Writes the error of one call among several.
-pub(super) fn write_error(error: &Error, incoming: &Incoming<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_error(error: &Error, scope: Scope<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"error\":");
-    out.extend_from_slice(error.problem(incoming.id.to_str().unwrap_or_default()).to_string().as_bytes());
+    out.extend_from_slice(error.problem(scope.id).to_string().as_bytes());
     out.push(b'}');
 }

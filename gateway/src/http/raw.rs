@@ -3,15 +3,18 @@
 
 use std::borrow::Cow;
 
-use axum::{body::Body, http::Response};
+use axum::{
+    body::{Body, Bytes},
+    http::Response,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    Incoming,
-    call::{self, InFlight, Options},
+    Incoming, Scope,
+    call::{self, InFlight, Options, Sent},
     request,
     request::Media,
     respond,
@@ -20,6 +23,7 @@ use crate::{
     error::{Code, Error},
     operation::{self, encode::Encoding},
     resp,
+    worker::Database,
 };
 
 /// `{"command": ["SET", "a", "1"]}`.
@@ -28,6 +32,14 @@ use crate::{
 struct Document<'a> {
     #[serde(borrow)]
     command: Vec<&'a RawValue>,
+}
+
+/// A raw command on its way.
+pub(super) struct Queued {
+    known: Option<operation::Id>,
+    sent: Sent,
+    started: Instant,
+    options: Options,
 }
 
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
@@ -40,27 +52,9 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let started = Instant::now();
-    let _in_flight = InFlight::enter(shared, 1)?;
-    let (known, sent) = {
-        let words = words(&body, &options, shared.max_value_bytes)?;
-        let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
-        let known = operation::resolve::resolve(&slices);
-        check(known, &slices, incoming)?;
-        let changes = known.is_none_or(|id| id.operation().changes());
-        let sent = call::with_scratch(|scratch| {
-            resp::write_command(scratch, &slices);
-            options.submit(incoming.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
-        })?;
-        (known, sent)
-    };
-    let idempotent = known.is_some_and(|id| id.operation().idempotent);
-    let outcome = sent.replies(incoming.database, started + options.timeout).await.map_err(|failure| failure.error(idempotent));
-    if let Some(id) = known {
-        let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
-        incoming.worker.counters.record(id, code, started.elapsed());
-    }
-    let frame = outcome?;
+    let _in_flight = InFlight::enter(&**shared, 1)?;
+    let queued = queue(incoming.scope(), &body, &options)?;
+    let frame = queued.reply(incoming.scope()).await?;
     if options.accept == Media::Bytes {
         return match operation::render::value(&frame)? {
             Some(value) => Ok(respond::bytes(frame.slice_ref(value))),
@@ -70,6 +64,35 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut out = Vec::with_capacity(frame.len() + 32);
     operation::render::render_raw(&frame, &options.format(), &mut out)?;
     Ok(respond::json(out))
+}
+
+/// Reads the document of a raw command and queues it.
+pub(super) fn queue(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<Queued, Error> {
+    let started = Instant::now();
+    let words = words(document, options, scope.worker.shared.max_value_bytes)?;
+    let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
+    let known = operation::resolve::resolve(&slices);
+    check(known, &slices, scope.database)?;
+    let changes = known.is_none_or(|id| id.operation().changes());
+    let sent = call::with_scratch(|scratch| {
+        resp::write_command(scratch, &slices);
+        options.submit(scope.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
+    })?;
+    Ok(Queued { known, sent, started, options: *options })
+}
+
+impl Queued {
+    /// Waits for the reply.
+    pub(super) async fn reply(self, scope: Scope<'_>) -> Result<Bytes, Error> {
+        let idempotent = self.known.is_some_and(|id| id.operation().idempotent);
+        let outcome = self.sent.replies(scope.database, self.started + self.options.timeout).await;
+        let outcome = outcome.map_err(|failure| failure.error(idempotent));
+        if let Some(id) = self.known {
+            let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
+            scope.worker.counters.record(id, code, self.started.elapsed());
+        }
+        outcome
+    }
 }
 
 /// Reads the words: strings, or numbers as their literal text.
@@ -111,10 +134,10 @@ fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn check(known: Option<operation::Id>, words: &[&[u8]], incoming: Incoming<'_>) -> Result<(), Error> {
+fn check(known: Option<operation::Id>, words: &[&[u8]], database: &Database) -> Result<(), Error> {
     let reason = match known {
         Some(id) => {
-            call::check_callable(incoming.database, id)?;
+            call::check_callable(database, id)?;
             operation::resolve::waits(id, words)
         }
         None => operation::resolve::unshareable(words),

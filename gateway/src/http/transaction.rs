@@ -1,7 +1,7 @@
 //! `POST /transaction`: several calls that happen as one, and only if what is expected of watched keys holds. Everything is
 //! read and encoded before anything is sent: one call that cannot be is the end of all.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{body::Body, http::Response};
 use bytes::BytesMut;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
-    Incoming,
+    Incoming, Scope,
     atomic::{self, Commands, Expected, Outcome, Watch},
     call::{self, InFlight, Options},
     pipeline, request,
@@ -26,6 +26,7 @@ use crate::{
         encode::Plan,
     },
     resp::{Item, Reader},
+    shared::Shared,
 };
 
 /// `{"watch": […], "calls": […]}`.
@@ -60,9 +61,16 @@ struct Call {
     options: Options,
 }
 
+/// A transaction that has been read and can be carried out.
+pub(super) struct Transaction {
+    watches: Vec<Watch>,
+    calls: Vec<Call>,
+    commands: Commands,
+    timeout: Duration,
+}
+
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let shared = &incoming.worker.shared;
-    let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     // What happens as one has no parts.
@@ -77,24 +85,32 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let Document { watch, calls } = request::document(&body, "calls", SHAPE)?;
+    let transaction = read(incoming.scope(), &body, &options)?;
+    let _in_flight = InFlight::enter(&**shared, transaction.len())?;
+    let mut out = Vec::new();
+    transaction.run(incoming.scope(), &mut out).await?;
+    Ok(respond::json(out))
+}
+
+/// Reads the document of a transaction and encodes all of it.
+pub(super) fn read(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<Transaction, Error> {
+    let shared = &scope.worker.shared;
+    let Document { watch, calls } = request::document(document, "calls", SHAPE)?;
     pipeline::check_count(&calls, shared)?;
     if watch.len() > shared.max_pipeline_calls {
         let detail = format!("at most {} keys may be watched (limits.maxPipelineCalls)", shared.max_pipeline_calls);
         return Err(Error::new(Code::PipelineTooLarge, detail).param("watch"));
     }
-    let _in_flight = InFlight::enter(shared, calls.len())?;
-
     let watches: Vec<Watch> = watch
         .iter()
         .enumerate()
-        .map(|(index, expectation)| read_watch(expectation, &options, incoming).map_err(|error| within(error, "watch", index)))
+        .map(|(index, expectation)| read_watch(expectation, options, shared).map_err(|error| within(error, "watch", index)))
         .collect::<Result<_, _>>()?;
     let mut bytes = BytesMut::new();
     let mut read = Vec::with_capacity(calls.len());
     for (index, call) in calls.iter().enumerate() {
-        read.push(encode(call, &options, incoming, &mut bytes).map_err(|mut error| {
-            error.position = error.position.map(|position| position + pipeline::offset(call, &body));
+        read.push(encode(call, options, scope, &mut bytes).map_err(|mut error| {
+            error.position = error.position.map(|position| position + pipeline::offset(call, document));
             within(error, "calls", index)
         })?);
     }
@@ -106,32 +122,45 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
         idempotent: watches.is_empty() && read.iter().all(|call| call.plan.idempotent),
     };
     let timeout = read.iter().map(|call| call.options.timeout).max().unwrap_or(options.timeout);
-    let done = atomic::run(incoming.database, &watches, &commands, started + timeout).await.and_then(frames);
-    let frames = match done {
-        Ok(frames) => frames,
-        Err(error) => {
-            read.iter().for_each(|call| incoming.worker.counters.record(call.id, Some(error.code), started.elapsed()));
-            return Err(error);
-        }
-    };
-    if let Some(Code::ResultTooLarge) = crate::error::code_of(&frames) {
-        return Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title()));
+    Ok(Transaction { watches, calls: read, commands, timeout })
+}
+
+impl Transaction {
+    /// How many calls it has.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
     }
-    let mut out = Vec::with_capacity(16 * read.len() + frames.len());
-    out.extend_from_slice(b"{\"result\":[");
-    let mut replies = &frames[..];
-    for (index, Call { id, plan, options }) in read.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+
+    /// Carries it out and appends the answer, a JSON object; on an error nothing is appended.
+    pub(super) async fn run(&self, scope: Scope<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+        let started = Instant::now();
+        let done = atomic::run(scope.database, &self.watches, &self.commands, started + self.timeout).await.and_then(frames);
+        let frames = match done {
+            Ok(frames) => frames,
+            Err(error) => {
+                self.calls.iter().for_each(|call| scope.worker.counters.record(call.id, Some(error.code), started.elapsed()));
+                return Err(error);
+            }
+        };
+        if let Some(Code::ResultTooLarge) = crate::error::code_of(&frames) {
+            return Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title()));
         }
-        let result = pipeline::render(*id, plan, options, &mut replies, &mut out);
-        incoming.worker.counters.record(*id, result.as_ref().err().map(|error| error.code), started.elapsed());
-        if let Err(error) = result {
-            pipeline::write_error(&error, &incoming, &mut out);
+        out.reserve(16 * self.calls.len() + frames.len());
+        out.extend_from_slice(b"{\"result\":[");
+        let mut replies = &frames[..];
+        for (index, Call { id, plan, options }) in self.calls.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            let result = pipeline::render(*id, plan, options, &mut replies, out);
+            scope.worker.counters.record(*id, result.as_ref().err().map(|error| error.code), started.elapsed());
+            if let Err(error) = result {
+                pipeline::write_error(&error, scope, out);
+            }
         }
+        out.extend_from_slice(b"]}");
+        Ok(())
     }
-    out.extend_from_slice(b"]}");
-    Ok(respond::json(out))
 }
 
 /// The replies, or why there are none.
@@ -166,15 +195,15 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
     error
 }
 
-fn encode(call: &RawValue, options: &Options, incoming: Incoming<'_>, out: &mut BytesMut) -> Result<Call, Error> {
-    let (id, given, options) = pipeline::prepare(call, options, &incoming)?;
-    call::check_callable(incoming.database, id)?;
-    let plan = id.operation().encode(&given, &options.rules(&incoming.worker.shared), out)?;
+fn encode(call: &RawValue, options: &Options, scope: Scope<'_>, out: &mut BytesMut) -> Result<Call, Error> {
+    let (id, given, options) = pipeline::prepare(call, options, scope)?;
+    call::check_callable(scope.database, id)?;
+    let plan = id.operation().encode(&given, &options.rules(&scope.worker.shared), out)?;
     Ok(Call { id, plan, options })
 }
 
-fn read_watch(given: &Expectation<'_>, options: &Options, incoming: Incoming<'_>) -> Result<Watch, Error> {
-    let rules = options.rules(&incoming.worker.shared);
+fn read_watch(given: &Expectation<'_>, options: &Options, shared: &Shared) -> Result<Watch, Error> {
+    let rules = options.rules(shared);
     // Key and value are read as everywhere: as those of operations.
     let encode = |name: &str, arguments: &Arguments<'_>| {
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;

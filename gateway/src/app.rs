@@ -96,6 +96,7 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: 
         result_bytes: shared.max_result_bytes,
         pending: shared.max_in_flight,
         own: shared.max_own_connections,
+        waiting: shared.max_waiting_connections,
         silence: 2 * shared.call_timeout,
     };
     let databases = databases

@@ -41,6 +41,7 @@ codes! {
     MissingArgument "missing_argument" 400 "A required argument is missing";
     UnknownArgument "unknown_argument" 400 "The operation has no such argument";
     BadEncoding "bad_encoding" 400 "Bytes are not encoded as they have to be";
+    WrongTransport "wrong_transport" 400 "The operation cannot be called in this way";
     CrossSlot "cross_slot" 400 "The keys live on several nodes of a cluster";
     Forbidden "forbidden" 403 "The request is not allowed";
     UnknownOperation "unknown_operation" 404 "There is no such operation";
@@ -68,7 +69,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
     Internal "internal" 500 "The gateway failed";
-    NotAvailableYet "not_available_yet" 501 "This version does not offer the operation";
+
     UnsupportedByServer "unsupported_by_server" 501 "The database's server does not have the command";
     BackendError "backend_error" 502 "The database answered with something that is not its protocol";
     BackendDenied "backend_denied" 502 "The database refused the gateway's own credentials";

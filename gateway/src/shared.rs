@@ -24,6 +24,14 @@ pub struct Shared {
     pub max_in_flight: usize,
     pub max_connections: usize,
     pub max_own_connections: usize,
+    pub max_socket_calls: usize,
+    pub max_queued_bytes: usize,
+    pub max_total_queued_bytes: usize,
+    pub max_subscriptions: usize,
+    pub max_waiting_connections: usize,
+    pub max_wait: Duration,
+    pub ping_interval: Duration,
+    pub idle_timeout: Duration,
     pub hosts: Vec<String>,
     pub origins: Origins,
     pub access_log: bool,
@@ -31,6 +39,10 @@ pub struct Shared {
     pub in_flight: AtomicUsize,
     /// Open client connections.
     pub connections: AtomicUsize,
+    /// Open WebSockets and event streams.
+    pub sockets: AtomicUsize,
+    /// Bytes that wait for clients to read them.
+    pub queued_bytes: AtomicUsize,
     /// The way from serving to stopped.
     pub drain: Drain,
 }
@@ -38,7 +50,7 @@ pub struct Shared {
 impl Shared {
     /// Takes limits out of a configuration.
     pub fn new(config: &GatewayConfig) -> Self {
-        let limits = &config.limits;
+        let (limits, sockets) = (&config.limits, &config.sockets);
         let count = |count: i32| usize::try_from(count).unwrap_or(0);
         Self {
             call_timeout: limits.call_timeout().value(),
@@ -56,11 +68,21 @@ impl Shared {
             max_in_flight: count(limits.max_in_flight()),
             max_connections: count(limits.max_connections()),
             max_own_connections: count(limits.max_own_connections()),
+            max_socket_calls: count(sockets.max_calls()),
+            max_queued_bytes: sockets.max_queued_bytes().bytes(),
+            max_total_queued_bytes: sockets.max_total_queued_bytes().bytes(),
+            max_subscriptions: count(sockets.max_subscriptions()),
+            max_waiting_connections: count(sockets.max_waiting_connections()),
+            max_wait: sockets.max_wait().value(),
+            ping_interval: sockets.ping_interval().value(),
+            idle_timeout: sockets.idle_timeout().value(),
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
             access_log: config.log.access(),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             drain: Drain::default(),
         }
     }

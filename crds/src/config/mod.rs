@@ -73,6 +73,9 @@ pub struct GatewayConfig {
     /// What bounds everything a client can make grow.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
+    /// WebSockets, event streams, and what waits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sockets: Sockets,
     /// How the gateway stops.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drain: Drain,
@@ -289,6 +292,33 @@ section! {
 }
 
 section! {
+    /// WebSockets, event streams, and what waits for something to happen.
+    Sockets {
+        /// Calls of one WebSocket being served at once. Beyond it the gateway reads no more from the socket until one is
+        /// answered.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_calls: i32 = 256;
+        /// Bytes that wait for one client to read them.
+        max_queued_bytes: Size = "1MiB";
+        /// Bytes that wait for all clients of the gateway together.
+        max_total_queued_bytes: Size = "64MiB";
+        /// Subscriptions of one WebSocket.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_subscriptions: i32 = 1000;
+        /// Connections to a database that each worker has for what keeps one busy for long: blocking calls, sessions, streams
+        /// that are followed.
+        #[schemars(range(min = 1, max = 10_000))]
+        max_waiting_connections: i32 = 64;
+        /// How long a blocking call over plain HTTP may wait; one that asks for longer is answered by then.
+        max_wait: Duration = "30s";
+        /// How often an idle WebSocket is asked whether it still lives; an event stream gets a comment as often.
+        ping_interval: Duration = "20s";
+        /// A WebSocket that has been silent for this long is closed.
+        idle_timeout: Duration = "60s";
+    }
+}
+
+section! {
     /// How the gateway stops: on SIGTERM it reports itself not ready, for `propagation` goes on accepting and answers
     /// `Connection: close`, then stops accepting and finishes what runs within `timeout`.
     Drain {
@@ -391,6 +421,7 @@ impl GatewayConfig {
         effective.listen.operations = Some(self.operations_address());
         effective.cors = self.cors.effective();
         effective.limits = self.limits.effective();
+        effective.sockets = self.sockets.effective();
         effective.drain = self.drain.effective();
         effective.log = self.log.effective();
         for redis in effective.databases.iter_mut().filter_map(|database| database.redis.as_mut()) {

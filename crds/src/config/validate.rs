@@ -119,12 +119,15 @@ impl GatewayConfig {
     }
 
     fn check_limits(&self, findings: &mut Findings) {
-        let limits = &self.limits;
+        let (limits, sockets) = (&self.limits, &self.sockets);
         for (path, count, most) in [
             ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
             ("limits.maxInFlight", limits.max_in_flight(), 1_000_000),
             ("limits.maxConnections", limits.max_connections(), 1_000_000),
             ("limits.maxOwnConnections", limits.max_own_connections(), 10_000),
+            ("sockets.maxCalls", sockets.max_calls(), 100_000),
+            ("sockets.maxSubscriptions", sockets.max_subscriptions(), 100_000),
+            ("sockets.maxWaitingConnections", sockets.max_waiting_connections(), 10_000),
             ("workers", self.workers.unwrap_or(1), 256),
         ] {
             if !(1..=most).contains(&count) {
@@ -137,6 +140,8 @@ impl GatewayConfig {
             ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
             ("limits.maxResultBytes", limits.max_result_bytes(), 1, 1 << 30),
             ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
+            ("sockets.maxQueuedBytes", sockets.max_queued_bytes(), 4096, 1 << 30),
+            ("sockets.maxTotalQueuedBytes", sockets.max_total_queued_bytes(), 4096, 1 << 40),
         ] {
             if !(least..=most).contains(&size.bytes()) {
                 findings.add(path, format!("expected {least} to {most} bytes, found {size}"));
@@ -148,6 +153,9 @@ impl GatewayConfig {
             ("limits.headerTimeout", limits.header_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
             ("limits.idempotencyWindow", limits.idempotency_window()),
+            ("sockets.maxWait", sockets.max_wait()),
+            ("sockets.pingInterval", sockets.ping_interval()),
+            ("sockets.idleTimeout", sockets.idle_timeout()),
         ] {
             if duration.value().is_zero() {
                 findings.add(path, "has to be longer than nothing");

@@ -1,6 +1,7 @@
 //! Databases, seen from the data path: encoded commands in, replies out, nothing of HTTP. One folder a kind, one arm in
 //! [`connect`]. What every kind needs (deadlines, shedding, metrics) wraps the trait from outside.
 
+pub mod channels;
 pub mod redis;
 
 use std::{sync::Arc, time::Duration};
@@ -36,6 +37,11 @@ pub trait Backend: Send + Sync {
     /// happen as one. Waits for a free one until the deadline.
     fn own<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>>;
 
+    /// Carries out one command that may wait for long, on a connection of its own. Waits for a free one, and for the answer,
+    /// until `until`; then the command is withdrawn, and the answer is what the database says to one that has waited in
+    /// vain. The same happens when the future is dropped; what the command has taken by then is put back.
+    fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>>;
+
     /// What is known of the database at this moment.
     fn state(&self) -> State;
 }
@@ -68,6 +74,33 @@ pub trait Own: Send {
 
     /// Lets the next call use it. Nothing is watched.
     fn give_back(self: Box<Self>);
+}
+
+/// The answer to a command that has waited. What it took out of the database is put back when nobody got it.
+pub struct Taken {
+    /// The reply.
+    pub frame: Bytes,
+    put_back: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Taken {
+    /// An answer that took nothing, or that `put_back` undoes.
+    pub fn new(frame: Bytes, put_back: Option<Box<dyn FnOnce() + Send>>) -> Self {
+        Self { frame, put_back }
+    }
+
+    /// The client has got it.
+    pub fn delivered(mut self) {
+        self.put_back = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(put_back) = self.put_back.take() {
+            put_back();
+        }
+    }
 }
 
 /// What became of commands that were to be carried out as one.
@@ -151,6 +184,8 @@ pub struct Bounds {
     pub pending: usize,
     /// Connections of calls' own.
     pub own: usize,
+    /// Connections of what waits.
+    pub waiting: usize,
     /// Without an answer for this long, a connection with calls waiting is given up.
     pub silence: Duration,
 }

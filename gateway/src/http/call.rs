@@ -8,15 +8,16 @@ use axum::{
 };
 use bytes::BytesMut;
 use dbx_crds::config;
+use futures::future::BoxFuture;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::request::{self, Media, Query};
 use crate::{
-    backend::{self, Failure, Pending, Replies},
+    backend::{self, Failure, Pending, Replies, Taken},
     error::{Code, Delivery, Error},
     operation::{
-        Id,
+        Id, Mode,
         arguments::Arguments,
         encode::{Encoding, Plan, Rules},
         render::Format,
@@ -65,12 +66,14 @@ pub(super) struct Options {
     pub(super) etag: bool,
     /// The reply is known to be large: nobody should wait behind it.
     pub(super) alone: bool,
+    /// How long a blocking call may wait at most, where one can.
+    pub(super) patience: Option<Duration>,
 }
 
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false }
+        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false, patience: None }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
@@ -201,19 +204,21 @@ impl<S: Deref<Target = Shared>> Drop for InFlight<S> {
     }
 }
 
-/// Whether an operation can be called at all: over this transport, and on this server.
+/// Whether the server has what an operation needs.
+pub(super) fn check_supported(database: &Database, id: Id) -> Result<(), Error> {
+    if database.backend.supports(id) {
+        return Ok(());
+    }
+    let command = id.operation().command.words.join(" ");
+    Err(Error::new(Code::UnsupportedByServer, format!("the server of this database has no {command}")))
+}
+
+/// Whether an operation can be called at all where calls share a connection, and on this server.
 pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
-    let operation = id.operation();
-    if let Some(refusal) = operation.refusal() {
-        return Err(refusal);
+    match id.operation().mode.refusal() {
+        Some(refusal) => Err(refusal),
+        None => check_supported(database, id),
     }
-    if !database.backend.supports(id) {
-        return Err(Error::new(
-            Code::UnsupportedByServer,
-            format!("the server of this database has no {}", operation.command.words.join(" ")),
-        ));
-    }
-    Ok(())
 }
 
 /// Encodes a call and queues it.
@@ -224,12 +229,26 @@ pub(super) fn start(
     arguments: &Arguments<'_>,
     options: &Options,
 ) -> Result<(Plan, Sent), Error> {
-    check_callable(database, id)?;
     let operation = id.operation();
+    let refusal = |mode: Mode| match (mode, options.patience) {
+        (Mode::Blocking(_), Some(_)) => None,
+        _ => mode.refusal(),
+    };
+    if let Some(refusal) = refusal(operation.mode) {
+        return Err(refusal);
+    }
+    check_supported(database, id)?;
     with_scratch(|scratch| {
-        let plan = operation.encode(arguments, &options.rules(shared), scratch)?;
+        let plan = operation.encode_any(arguments, &options.rules(shared), scratch)?;
+        if let Some(refusal) = refusal(plan.mode) {
+            return Err(refusal);
+        }
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
+        }
+        if let (Mode::Blocking(_), Some(patience)) = (plan.mode, options.patience) {
+            let command = Bytes::copy_from_slice(scratch);
+            return Ok((plan, Sent::Waiting(database.backend.wait(id, command, Instant::now() + patience))));
         }
         let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
         Ok((plan, sent.map_err(|failure| failure.error(plan.idempotent))?))
@@ -242,6 +261,8 @@ pub(super) enum Sent {
     Shared(Pending),
     /// Waiting for a connection of their own.
     Alone(BytesMut, Replies),
+    /// One that may wait for long.
+    Waiting(BoxFuture<'static, Result<Taken, Failure>>),
 }
 
 impl Sent {
@@ -251,6 +272,20 @@ impl Sent {
             Self::Shared(pending) => backend::replies(pending, deadline).await,
             // Boxed, since its size would be that of every call.
             Self::Alone(commands, replies) => Box::pin(alone(database, commands, replies, deadline)).await,
+            Self::Waiting(waiting) => {
+                let taken = waiting.await?;
+                let frame = taken.frame.clone();
+                taken.delivered();
+                Ok(frame)
+            }
+        }
+    }
+
+    /// The frame of the one command, and what has to be put back if nobody gets it.
+    async fn reply(self, database: &Database, deadline: Instant) -> Result<(Bytes, Option<Taken>), Failure> {
+        match self {
+            Self::Waiting(waiting) => waiting.await.map(|taken| (taken.frame.clone(), Some(taken))),
+            sent => sent.replies(database, deadline).await.map(|frame| (frame, None)),
         }
     }
 }
@@ -277,6 +312,8 @@ pub(super) struct Done {
     pub(super) id: Id,
     pub(super) plan: Plan,
     pub(super) frame: Bytes,
+    /// What a call that has waited took, until the client has it.
+    pub(super) taken: Option<Taken>,
 }
 
 impl Done {
@@ -288,8 +325,13 @@ impl Done {
     /// The call's result, or error, as JSON.
     pub(super) fn render(&self, options: &Options) -> Result<Vec<u8>, Error> {
         let mut out = Vec::with_capacity(self.frame.len() + 32);
-        self.id.operation().render(&self.plan, &self.frame, &options.format(), &mut out)?;
+        self.render_into(options, &mut out)?;
         Ok(out)
+    }
+
+    /// As [`render`](Self::render), appended; on an error `out` is as before.
+    pub(super) fn render_into(&self, options: &Options, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.id.operation().render(&self.plan, &self.frame, &options.format(), out)
     }
 }
 
@@ -304,9 +346,21 @@ pub(super) async fn run(
     let started = Instant::now();
     let _in_flight = InFlight::enter(&*worker.shared, 1)?;
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
+    finish(worker, database, id, queued, started, options).await
+}
+
+/// Waits for the reply of a call that was started, and counts it.
+pub(super) async fn finish(
+    worker: &Worker,
+    database: &Database,
+    id: Id,
+    queued: Result<(Plan, Sent), Error>,
+    started: Instant,
+    options: &Options,
+) -> Result<Done, Error> {
     let outcome = match queued {
-        Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {
-            Ok(frame) => Ok(Done { id, plan, frame }),
+        Ok((plan, sent)) => match sent.reply(database, started + options.timeout).await {
+            Ok((frame, taken)) => Ok(Done { id, plan, frame, taken }),
             Err(failure) => Err(failure.error(plan.idempotent)),
         },
         Err(error) => Err(error),

@@ -142,5 +142,5 @@ fn check(known: Option<operation::Id>, words: &[&[u8]], database: &Database) -> 
         }
         None => operation::resolve::unshareable(words),
     };
-    reason.map_or(Ok(()), |reason| Err(Error::new(Code::NotAvailableYet, reason).param("command")))
+    reason.map_or(Ok(()), |reason| Err(Error::new(Code::WrongTransport, reason).param("command")))
 }

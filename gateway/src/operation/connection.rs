@@ -37,7 +37,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"password":"secret"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -53,7 +53,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"mode":"yes"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -69,7 +69,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet, Code::UnsupportedByServer],
+        errors: &[Code::WrongTransport, Code::UnsupportedByServer],
         example: Example { given: &[], arguments: r#"{"capabilities":["redirect"]}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -154,7 +154,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet, Code::UnsupportedByServer],
+        errors: &[Code::WrongTransport, Code::UnsupportedByServer],
         example: Example { given: &[], arguments: r#"{"enabled":"on"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -302,7 +302,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"enabled":"on"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -318,7 +318,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet, Code::UnsupportedByServer],
+        errors: &[Code::WrongTransport, Code::UnsupportedByServer],
         example: Example { given: &[], arguments: r#"{"enabled":"on"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -363,7 +363,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"on_off_skip":"on"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -382,7 +382,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Nodes,
         routes: &[],
-        errors: &[Code::NotAvailableYet, Code::UnsupportedByServer],
+        errors: &[Code::WrongTransport, Code::UnsupportedByServer],
         example: Example { given: &[], arguments: r#"{"lib_name":"dbx"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -398,7 +398,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"connection_name":"c"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -422,7 +422,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"status":"off"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -527,7 +527,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"protover":2}"#, answer: r#"{"result":{"proto":2}}"#, exact: true },
     },
     Operation {
@@ -559,7 +559,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -575,7 +575,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"RESET"}"#, exact: true },
     },
     Operation {
@@ -591,7 +591,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"index":1}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
 ];

@@ -48,35 +48,43 @@ pub struct Plan {
 }
 
 impl Operation {
-    /// Appends the command to `out`. On an error `out` is as before.
+    /// Appends the command of a call to `out`. On an error `out` is as before.
     ///
     /// Errors: `missing_argument`, `unknown_argument`, `invalid_argument`, `bad_encoding`, `key_too_large`, `value_too_large`,
-    /// each with `param`; `not_available_yet` for what cannot share a connection.
+    /// each with `param`; `wrong_transport` for what cannot share a connection.
     pub fn encode(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.mode.refusal() {
             return Err(refusal);
         }
         let start = out.len();
-        let plan = self.encode_any(arguments, rules, out).and_then(|plan| match plan.mode {
-            Mode::Call => Ok(plan),
-            Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) => Err(Error::new(Code::NotAvailableYet, reason)),
-        });
-        if plan.is_err() {
-            out.truncate(start);
+        let plan = self.encode_any(arguments, rules, out)?;
+        match plan.mode.refusal() {
+            None => Ok(plan),
+            Some(refusal) => {
+                out.truncate(start);
+                Err(refusal)
+            }
         }
-        plan
     }
 
-    /// As [`encode`](Self::encode), whatever the mode; on an error part of the command may be in `out`.
+    /// As [`encode`](Self::encode), whatever the mode.
     pub fn encode_any(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
         out.put_slice(self.command.head());
         let plan = Plan { shape: self.reply, columns: 0, idempotent: self.idempotent, reads: false, mode: self.mode };
         let mut encoder = Encoder { rules, out, words: self.command.words.len(), plan };
-        encoder.scope(self.params, arguments)?;
+        let encoded = encoder.scope(self.params, arguments);
         let Encoder { words, plan, .. } = encoder;
-        count(out, start, words);
-        Ok(plan)
+        match encoded {
+            Ok(()) => {
+                count(out, start, words);
+                Ok(plan)
+            }
+            Err(error) => {
+                out.truncate(start);
+                Err(error)
+            }
+        }
     }
 }
 

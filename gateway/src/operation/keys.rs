@@ -263,7 +263,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example {
             given: &[],
             arguments: r#"{"host":"other","port":6379,"destination_db":0,"timeout":1000,"keys":["a"]}"#,
@@ -743,7 +743,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"numreplicas":0,"timeout":100}"#, answer: r#"{"result":0}"#, exact: true },
     },
     Operation {
@@ -763,7 +763,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example {
             given: &[],
             arguments: r#"{"numlocal":0,"numreplicas":0,"timeout":100}"#,

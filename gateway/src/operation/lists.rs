@@ -47,7 +47,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["RPUSH a 1 2"],
             arguments: r#"{"source":"a","destination":"b","wherefrom":"left","whereto":"right","timeout":1}"#,
@@ -77,7 +77,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["RPUSH a 1 2"],
             arguments: r#"{"timeout":1,"keys":["a"],"where":"left"}"#,
@@ -98,7 +98,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["RPUSH a 1"],
             arguments: r#"{"keys":["a","b"],"timeout":1}"#,
@@ -119,7 +119,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["RPUSH a 1"],
             arguments: r#"{"keys":["a","b"],"timeout":1}"#,
@@ -140,7 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["RPUSH a 1"],
             arguments: r#"{"source":"a","destination":"b","timeout":1}"#,

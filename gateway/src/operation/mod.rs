@@ -85,14 +85,6 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Why it cannot be called: it needs a connection of its own. `not_available_yet`.
-    pub fn refusal(&self) -> Option<Error> {
-        match self.mode {
-            Mode::Call => None,
-            Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) => Some(Error::new(Code::NotAvailableYet, reason)),
-        }
-    }
-
     /// Whether it can change data.
     pub fn changes(&self) -> bool {
         self.access.class == Class::Write || self.access.categories.contains(&Category::Write)
@@ -271,6 +263,16 @@ pub enum Mode {
     Streaming(&'static str),
     /// It changes or depends on the state of its connection.
     Session(&'static str),
+}
+
+impl Mode {
+    /// Why it cannot share a connection with other calls: `wrong_transport`.
+    pub fn refusal(self) -> Option<Error> {
+        match self {
+            Self::Call => None,
+            Self::Blocking(reason) | Self::Streaming(reason) | Self::Session(reason) => Some(Error::new(Code::WrongTransport, reason)),
+        }
+    }
 }
 
 /// What is made of an operation whose keys live on several nodes of a cluster.

@@ -26,7 +26,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"patterns":["c"]}"#, answer: r#"{"result":["psubscribe","c",1]}"#, exact: true },
     },
     Operation {
@@ -154,7 +154,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"patterns":["c"]}"#, answer: r#"{"result":["punsubscribe","c",1]}"#, exact: true },
     },
     Operation {
@@ -186,7 +186,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"shardchannels":["c"]}"#, answer: r#"{"result":["ssubscribe","c",1]}"#, exact: true },
     },
     Operation {
@@ -202,7 +202,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"channels":["c"]}"#, answer: r#"{"result":["subscribe","c",1]}"#, exact: true },
     },
     Operation {
@@ -218,7 +218,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example {
             given: &[],
             arguments: r#"{"shardchannels":["c"]}"#,
@@ -239,7 +239,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"channels":["c"]}"#, answer: r#"{"result":["unsubscribe","c",1]}"#, exact: true },
     },
 ];

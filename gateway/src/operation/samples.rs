@@ -98,7 +98,7 @@ fn streams_trim_and_keep_repeated_fields() {
     assert!(matches!(plan(entry("xread"), blocking).unwrap().0.mode, Mode::Blocking(_)));
     let rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 9, max_value_bytes: 9 };
     let refused = entry("xread").encode(&Arguments::from_json(blocking.as_bytes()).unwrap(), &rules, &mut BytesMut::new());
-    assert_eq!(refused.unwrap_err().code, Code::NotAvailableYet);
+    assert_eq!(refused.unwrap_err().code, Code::WrongTransport);
 }
 
 #[test]
@@ -162,5 +162,5 @@ fn a_repeated_choice_is_an_array_of_objects() {
 fn what_blocks_says_why() {
     assert_eq!(line(entry("blpop"), r#"{"keys":["a","b"],"timeout":0.5}"#), "BLPOP a b 0.5");
     assert_eq!(answer(entry("blpop"), r#"{"keys":["a"],"timeout":0}"#, "*2 a 1"), r#"{"key":"a","element":"1"}"#);
-    assert_eq!(entry("blpop").refusal().unwrap().detail, "BLPOP waits until a list has an element");
+    assert_eq!(entry("blpop").mode.refusal().unwrap().detail, "BLPOP waits until a list has an element");
 }

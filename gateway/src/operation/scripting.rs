@@ -369,7 +369,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"mode":"no"}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {

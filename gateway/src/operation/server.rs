@@ -1150,7 +1150,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -1227,7 +1227,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"nosave":true}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {

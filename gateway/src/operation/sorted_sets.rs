@@ -94,7 +94,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["ZADD a 1 x"],
             arguments: r#"{"timeout":1,"keys":["a"],"where":"min"}"#,
@@ -115,7 +115,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["ZADD a 1 x"],
             arguments: r#"{"keys":["a","b"],"timeout":1}"#,
@@ -136,7 +136,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::WrongType, Code::NotAvailableYet],
+        errors: &[Code::WrongType, Code::WrongTransport],
         example: Example {
             given: &["ZADD a 1 x"],
             arguments: r#"{"keys":["a","b"],"timeout":1}"#,

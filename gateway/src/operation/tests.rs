@@ -122,6 +122,6 @@ fn examples_are_encoded() {
         assert_eq!(scanner.scan(&out), Ok(Some(out.len())), "{}", operation.name);
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(operation.example.answer).unwrap();
         let refused = operation.encode(&arguments, &rules, &mut out).err().map(|error| error.code);
-        assert_eq!(refused, (operation.mode != Mode::Call).then_some(Code::NotAvailableYet), "{}", operation.name);
+        assert_eq!(refused, (operation.mode != Mode::Call).then_some(Code::WrongTransport), "{}", operation.name);
     }
 }

@@ -24,7 +24,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -40,7 +40,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":["OK"]}"#, exact: true },
     },
     Operation {
@@ -56,7 +56,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -72,7 +72,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
     Operation {
@@ -88,7 +88,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::NotAvailableYet],
+        errors: &[Code::WrongTransport],
         example: Example { given: &[], arguments: r#"{"keys":["a"]}"#, answer: r#"{"result":"OK"}"#, exact: true },
     },
 ];

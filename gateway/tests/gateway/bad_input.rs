@@ -304,7 +304,7 @@ fn a_pipeline_answers_each_call_for_itself() {
         "invalid_argument",
         "invalid_argument",
         "invalid_argument",
-        "not_available_yet",
+        "wrong_transport",
         "redis_error",
         "ok",
     ];

@@ -29,7 +29,7 @@ fn refusal(operation: &Operation, version: &str) -> Option<(u16, &'static str)> 
             refused.then_some((422, "redis_error"))
         }
         Mode::Call => Some((501, "unsupported_by_server")),
-        Mode::Blocking(_) | Mode::Streaming(_) | Mode::Session(_) => Some((501, "not_available_yet")),
+        Mode::Blocking(_) | Mode::Streaming(_) | Mode::Session(_) => Some((400, "wrong_transport")),
     }
 }
 
@@ -64,7 +64,7 @@ fn what_cannot_share_a_connection_says_why() {
     let mut refused = 0;
     for operation in operation::all() {
         let (Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason)) = operation.mode else { continue };
-        let problem = app.anonymous().post(operation.name, operation.example.arguments).fails(501, "not_available_yet", "");
+        let problem = app.anonymous().post(operation.name, operation.example.arguments).fails(400, "wrong_transport", "");
         assert_eq!(problem["detail"], reason);
         assert_eq!(problem["retryable"], false);
         refused += 1;
@@ -74,7 +74,7 @@ fn what_cannot_share_a_connection_says_why() {
     for command in [json!(["MULTI"]), json!(["subscribe", "a"]), json!(["XREAD", "BLOCK", 0, "STREAMS", "a", "$"]), json!(["WAIT", 0, 1])] {
         let body = json!({ "command": command }).to_string();
         let response = app.anonymous().post("raw", body);
-        assert_eq!((response.status, &response.json()["code"]), (501, &json!("not_available_yet")), "{command}");
+        assert_eq!((response.status, &response.json()["code"]), (501, &json!("wrong_transport")), "{command}");
     }
     // The connection that all share is as it was.
     app.anonymous().put("strings/a", r#"{"value":"1"}"#).is(r#"{"result":"OK"}"#);

@@ -22,7 +22,7 @@ pub use endpoint::Endpoint;
 use futures::future::BoxFuture;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
-use super::{Backend, Bounds, Failure, Own, Pending, Replies, State};
+use super::{Backend, Bounds, Failure, Own, Pending, Replies, State, Taken};
 use crate::{
     error::{Code, Delivery},
     operation,
@@ -135,6 +135,16 @@ impl Backend for Redis {
                 return Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent });
             }
             Ok(Box::new(self.1.take(deadline).await?) as Box<dyn Own>)
+        })
+    }
+
+    fn wait(&self, _: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
+        let pool = self.1.clone();
+        Box::pin(async move {
+            let mut own = pool.take(until).await?;
+            let frame = own.exchange(&command, smallvec::smallvec![false], until).await?;
+            Box::new(own).give_back();
+            Ok(Taken::new(frame, None))
         })
     }
 

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{Endpoint, Redis, State};
 use crate::{
-    backend::{Backend, Bounds, Failure, Own, Pending, Replies},
+    backend::{Backend, Bounds, Failure, Own, Pending, Replies, Taken},
     error::{Code, Delivery},
     operation::{self, Split, position::first_key, resolve::resolve},
     resp::{Item, Reader},
@@ -295,6 +295,14 @@ impl Backend for Handle {
             let node = self.0.node_for(first_key(resolve(&words), &words).map(slot))?;
             node.redis.own(commands, deadline).await
         })
+    }
+
+    fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
+        let slot = first_key(Some(operation), &words(&command)).map(slot);
+        match self.0.node_for(slot) {
+            Ok(node) => node.redis.wait(operation, command, until),
+            Err(failure) => Box::pin(std::future::ready(Err(failure))),
+        }
     }
 
     fn state(&self) -> State {

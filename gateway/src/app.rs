@@ -103,6 +103,7 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: 
         .into_iter()
         .map(|(database, endpoint)| worker::Database {
             backend: backend::connect(&database, bounds.clone(), endpoint),
+            channels: Arc::new(backend::channels::Nothing),
             name: database.name,
             kind: "redis",
         })

@@ -40,6 +40,12 @@ impl Drain {
         self.phase.send_replace(phase);
     }
 
+    /// Waits until the gateway is about to stop.
+    pub async fn draining(&self) {
+        // The sender lives in this value, so waiting cannot fail.
+        let _ = self.phase.subscribe().wait_for(|phase| *phase != Phase::Serving).await;
+    }
+
     /// Waits until the gateway stops accepting.
     pub async fn stopping(&self) {
         // The sender lives in this value, so waiting cannot fail.

@@ -67,7 +67,10 @@ codes! {
     RedisError "redis_error" 422 "Redis refused the command";
     NotUtf8 "not_utf8" 422 "The result holds bytes that are not UTF-8";
     IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
+    UpgradeRequired "upgrade_required" 426 "Only a WebSocket is served at this path";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
+    TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions as it may";
+    Cancelled "cancelled" 499 "The call was cancelled by its client";
     Internal "internal" 500 "The gateway failed";
 
     UnsupportedByServer "unsupported_by_server" 501 "The database's server does not have the command";

@@ -11,7 +11,6 @@ use futures::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,6 +18,7 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Code, Delivery, Error},
@@ -48,30 +48,32 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
     let shared = worker.shared.clone();
     let listener = TcpListener::from_std(listener)?;
     let router = http::router(worker.clone());
-    let graceful = GracefulShutdown::new();
+    let closing = CancellationToken::new();
     let mut stopping = std::pin::pin!(shared.drain.stopping());
     loop {
         tokio::select! {
-            accepted = listener.accept() => accept(&worker, &router, &graceful, accepted).await,
+            accepted = listener.accept() => accept(&worker, &router, &closing, accepted).await,
             () = &mut stopping => break,
         }
     }
     // Connections that the kernel has completed already would be reset with the listener.
     while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
-        accept(&worker, &router, &graceful, accepted).await;
+        accept(&worker, &router, &closing, accepted).await;
     }
     drop(listener);
     let finish = async {
         tokio::time::sleep(LAST_REQUESTS).await;
-        graceful.shutdown().await;
+        closing.cancel();
+        worker.tasks.close();
+        worker.tasks.wait().await;
     };
     if tokio::time::timeout(shared.drain_timeout, finish).await.is_err() {
-        tracing::warn!("calls still running at the drain's deadline are cut off");
+        tracing::warn!("what still runs at the drain's deadline is cut off");
     }
     Ok(())
 }
 
-async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+async fn accept(worker: &Arc<Worker>, router: &Router, closing: &CancellationToken, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
     let shared = &worker.shared;
     let stream = match accepted {
         Ok((stream, _)) => stream,
@@ -81,38 +83,46 @@ async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdo
             return;
         }
     };
-    let connection = Counted::enter(shared);
-    if shared.connections.load(Relaxed) > shared.max_connections {
-        tokio::spawn(turn_away(stream, worker.clone(), connection));
-        return;
-    }
     // Without it the connection still works, only slower.
     let _ = stream.set_nodelay(true);
+    let stream = http::stream::Stream::new(stream, worker.clone(), Counted::enter(shared));
+    if shared.connections.load(Relaxed) > shared.max_connections {
+        worker.tasks.spawn(turn_away(stream, worker.clone()));
+        return;
+    }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.header_timeout).max_buf_size(shared.max_header_bytes);
-    let served = builder.serve_connection(http::stream::Stream::new(stream, worker.clone()), TowerToHyperService::new(router.clone()));
-    let served = graceful.watch(served);
-    tokio::spawn(async move {
-        let _connection = connection;
-        if let Err(error) = served.await {
+    let served = builder.serve_connection(stream, TowerToHyperService::new(router.clone())).with_upgrades();
+    let closing = closing.clone();
+    worker.tasks.spawn(async move {
+        let mut served = std::pin::pin!(served);
+        let ended = tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = closing.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         }
     });
 }
 
 /// Tells a client that there are too many connections, whatever it wants to say.
-async fn turn_away(stream: TcpStream, worker: Arc<Worker>, _connection: Counted) {
+async fn turn_away(stream: http::stream::Stream, worker: Arc<Worker>) {
     let error = Error::backend(Code::Unavailable, "too many connections (limits.maxConnections)", Delivery::NotSent, true);
     worker.counters.refuse(error.code);
     let message = http::message(&error, &worker.next_request_id());
-    let mut stream = TokioIo::new(http::stream::Stream::new(stream, worker));
+    let mut stream = TokioIo::new(stream);
     // Nobody is left to tell when these fail.
     let _ = stream.write_all(&message).await;
     let _ = stream.shutdown().await;
 }
 
 /// A client connection, counted while it lives.
-struct Counted(Arc<Shared>);
+pub struct Counted(Arc<Shared>);
 
 impl Counted {
     fn enter(shared: &Arc<Shared>) -> Self {

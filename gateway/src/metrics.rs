@@ -32,6 +32,30 @@ pub struct Counters {
     time: Box<[AtomicU64]>,
     /// Problems answered, by code.
     problems: Box<[AtomicU64]>,
+    /// WebSockets.
+    pub sockets: Sockets,
+}
+
+/// Close codes that are told apart (RFC 6455, section 7.4.1): 1006 stands for a connection that ended without one.
+const CLOSES: [u16; 11] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012];
+
+/// What became of the WebSockets of one worker. Counted as each ends.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    received: AtomicU64,
+    sent: AtomicU64,
+    closes: [AtomicU64; CLOSES.len()],
+    other: AtomicU64,
+}
+
+impl Sockets {
+    /// Counts one that has ended, with the frames that it has received and sent.
+    pub fn close(&self, code: u16, received: u64, sent: u64) {
+        self.received.fetch_add(received, Relaxed);
+        self.sent.fetch_add(sent, Relaxed);
+        let known = CLOSES.iter().position(|known| *known == code);
+        known.map_or(&self.other, |index| &self.closes[index]).fetch_add(1, Relaxed);
+    }
 }
 
 impl Default for Counters {
@@ -43,6 +67,7 @@ impl Default for Counters {
             durations: zeros(operations * (BUCKETS.len() + 1)),
             time: zeros(operations),
             problems: zeros(Code::ALL.len()),
+            sockets: Sockets::default(),
         }
     }
 }
@@ -86,7 +111,33 @@ pub fn render(workers: &Workers) -> String {
     }
     let problems = Code::ALL.iter().enumerate().map(|(index, code)| (code.name(), sum(&|counters| &counters.problems[index])));
     let problems = problems.filter(|(_, count)| *count > 0).map(|(code, count)| counter(&[("code", code)], count)).collect();
+    let mut closes: Vec<(String, u64)> =
+        CLOSES.iter().enumerate().map(|(index, code)| (code.to_string(), sum(&|counters| &counters.sockets.closes[index]))).collect();
+    closes.push(("other".into(), sum(&|counters| &counters.sockets.other)));
+    closes.retain(|(_, count)| *count > 0);
     let mut families = vec![
+        family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
+        family(
+            "dbx_socket_queued_bytes",
+            "Bytes that wait for clients to read them.",
+            MetricType::GAUGE,
+            vec![gauge(&[], shared.queued_bytes.load(Relaxed))],
+        ),
+        family(
+            "dbx_socket_closes_total",
+            "WebSockets that ended, by close code; 1006 is a connection that was lost.",
+            MetricType::COUNTER,
+            closes.iter().map(|(code, count)| counter(&[("code", code)], *count)).collect(),
+        ),
+        family(
+            "dbx_socket_frames_total",
+            "Frames of WebSockets that have ended.",
+            MetricType::COUNTER,
+            vec![
+                counter(&[("direction", "received")], sum(&|counters| &counters.sockets.received)),
+                counter(&[("direction", "sent")], sum(&|counters| &counters.sockets.sent)),
+            ],
+        ),
         family("dbx_calls_total", "Calls that ended, by operation and outcome.", MetricType::COUNTER, calls),
         family("dbx_call_duration_seconds", "How long calls took, from being read to their reply.", MetricType::HISTOGRAM, durations),
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),

@@ -7,9 +7,10 @@ use std::sync::{
 };
 
 use axum::http::HeaderValue;
+use tokio_util::task::TaskTracker;
 
 use crate::{
-    backend::{Backend, State},
+    backend::{Backend, State, channels::Channels},
     metrics::Counters,
     shared::Shared,
 };
@@ -22,6 +23,8 @@ pub struct Database {
     pub kind: &'static str,
     /// This worker's way to it.
     pub backend: Arc<dyn Backend>,
+    /// What this worker hears on its channels.
+    pub channels: Arc<dyn Channels>,
 }
 
 /// What one thread needs to serve calls.
@@ -32,13 +35,15 @@ pub struct Worker {
     pub databases: Vec<Database>,
     /// Its counters.
     pub counters: Counters,
+    /// What runs on it and has to come to an end before it does.
+    pub tasks: TaskTracker,
     request_ids: AtomicU64,
 }
 
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
     pub fn new(shared: Arc<Shared>, databases: Vec<Database>, first_request_id: u64) -> Self {
-        Self { shared, databases, counters: Counters::default(), request_ids: AtomicU64::new(first_request_id) }
+        Self { shared, databases, counters: Counters::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
     }
 
     /// The database of that name.

@@ -78,3 +78,21 @@ pub trait Channels: Send + Sync {
     /// How many topics the process is subscribed to.
     fn topics(&self) -> usize;
 }
+
+impl Message {
+    /// Provisional.
+    pub fn tail(&self, _: crate::operation::encode::Encoding, _: bool) -> Bytes {
+        Bytes::from_static(b"}")
+    }
+}
+
+/// Provisional.
+pub struct Nothing;
+impl Channels for Nothing {
+    fn listen(&self, _: Topic, _: Arc<dyn Listener>) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
+    fn topics(&self) -> usize {
+        0
+    }
+}

@@ -92,7 +92,7 @@ struct Record {
 
 impl Record {
     /// Makes the change, unless it is known already.
-    async fn make(&self, worker: &Worker, parts: &Parts, body: Bytes, id: &HeaderValue) -> Result<Response<Body>, Error> {
+    async fn make(&self, worker: &Arc<Worker>, parts: &Parts, body: Bytes, id: &HeaderValue) -> Result<Response<Body>, Error> {
         let shared = &worker.shared;
         let hash = hash_request(parts, &body);
         let lease = milliseconds(shared.max_call_timeout + shared.call_timeout);
@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// Sets the marker, unless there is a record already.
-    async fn claim(&self, worker: &Worker, hash: &Hash, pending: &State) -> Result<Option<(Hash, State)>, Error> {
+    async fn claim(&self, worker: &Arc<Worker>, hash: &Hash, pending: &State) -> Result<Option<(Hash, State)>, Error> {
         let State::Pending { window, .. } = pending else { return Ok(None) };
         let record = write(hash, pending);
         let more = [("px", Given::Text(window.to_string().into())), flag("nx"), flag("get")];
@@ -122,7 +122,7 @@ impl Record {
     }
 
     /// The answer of a change that is known already.
-    async fn replay(&self, worker: &Worker, state: State, id: &HeaderValue) -> Result<Response<Body>, Error> {
+    async fn replay(&self, worker: &Arc<Worker>, state: State, id: &HeaderValue) -> Result<Response<Body>, Error> {
         match state {
             State::Pending { lease, window } => {
                 let mut arguments = Arguments::default();
@@ -150,7 +150,7 @@ impl Record {
     /// Keeps what became of the change.
     async fn settle(
         &self,
-        worker: &Worker,
+        worker: &Arc<Worker>,
         hash: &Hash,
         outcome: Result<Response<Body>, Error>,
         id: &HeaderValue,
@@ -186,13 +186,13 @@ impl Record {
         }
     }
 
-    async fn keep(&self, worker: &Worker, record: &[u8]) -> Result<(), Error> {
+    async fn keep(&self, worker: &Arc<Worker>, record: &[u8]) -> Result<(), Error> {
         self.set(worker, record, [flag("keepttl"), flag("xx")]).await.map(|_| ())
     }
 
     async fn set<'a, const N: usize>(
         &'a self,
-        worker: &Worker,
+        worker: &Arc<Worker>,
         value: &'a [u8],
         more: [(&'static str, Given<'a>); N],
     ) -> Result<call::Done, Error> {
@@ -203,7 +203,7 @@ impl Record {
         self.call(worker, "set", arguments).await
     }
 
-    async fn call(&self, worker: &Worker, name: &str, arguments: Arguments<'_>) -> Result<call::Done, Error> {
+    async fn call(&self, worker: &Arc<Worker>, name: &str, arguments: Arguments<'_>) -> Result<call::Done, Error> {
         let database: &Database =
             worker.database(&self.name).ok_or_else(|| Error::new(Code::UnknownDatabase, Code::UnknownDatabase.title()))?;
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;

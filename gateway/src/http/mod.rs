@@ -14,6 +14,7 @@ mod raw;
 mod request;
 mod resource;
 mod respond;
+mod socket;
 pub mod stream;
 mod transaction;
 mod version;
@@ -119,7 +120,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     response
 }
 
-async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
+async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
     request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
@@ -127,16 +128,20 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
         return pages::page(worker, &parts.method, path);
     };
     let rest = rest.strip_prefix('/').unwrap_or(rest);
+    if rest == "ws" {
+        return socket::open(worker, None, parts, id);
+    }
     let Some((name, rest)) = rest.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
         return pages::about(worker, parts, rest.trim_end_matches('/'));
     };
-    let Some(database) = worker.database(name) else {
+    let Some(index) = worker.databases.iter().position(|database| database.name == name) else {
         return Err(
             Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
         );
     };
-    let incoming = Incoming { worker, database, parts, id };
+    let incoming = Incoming { worker, database: &worker.databases[index], parts, id };
     match (rest, &parts.method) {
+        ("ws", _) => socket::open(worker, Some(index), parts, id),
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
         ("raw", &Method::POST) => raw::answer(incoming, body).await,
         ("transaction", &Method::POST) => transaction::answer(incoming, body).await,
@@ -161,7 +166,7 @@ fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
     let start = "/api/v1/".len();
     if name == "whoami" || worker.database(name).is_some() {
         let known = !word.is_empty()
-            && (matches!(word, "pipeline" | "raw" | "transaction") || resource::begins(word) || operation::find(word).is_some());
+            && (matches!(word, "pipeline" | "raw" | "transaction" | "ws") || resource::begins(word) || operation::find(word).is_some());
         return &path[..start + name.len() + if known { 1 + word.len() } else { 0 }];
     }
     &path[..start - 1]

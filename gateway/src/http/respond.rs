@@ -11,6 +11,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// After how many seconds to come back, when the gateway or its database is not available.
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// A JSON document that has been written already.
@@ -51,6 +52,10 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
     if error.code == Code::Unavailable {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    if error.code == Code::UpgradeRequired {
+        response.headers_mut().insert(header::UPGRADE, WEBSOCKET);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     if let Some(allow) = &error.allow {
         insert_allow(&mut response, allow);

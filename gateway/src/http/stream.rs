@@ -19,6 +19,7 @@ use tokio::{
 use super::respond;
 use crate::{
     error::{Code, Error},
+    listener::Counted,
     worker::Worker,
 };
 
@@ -30,6 +31,8 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Stream {
     inner: TokioIo<TcpStream>,
     worker: Arc<Worker>,
+    speaks_http: bool,
+    _counted: Counted,
     /// What is written in place of hyper's own refusal, and how much of it has been.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Option<Pin<Box<Sleep>>>,
@@ -37,8 +40,13 @@ pub struct Stream {
 
 impl Stream {
     /// Takes over an accepted connection.
-    pub fn new(stream: TcpStream, worker: Arc<Worker>) -> Self {
-        Self { inner: TokioIo::new(stream), worker, refusal: None, closing: None }
+    pub fn new(stream: TcpStream, worker: Arc<Worker>, counted: Counted) -> Self {
+        Self { inner: TokioIo::new(stream), worker, speaks_http: true, _counted: counted, refusal: None, closing: None }
+    }
+
+    /// From now on it carries something else, in which nothing is a refusal of hyper's.
+    pub(super) fn leave_http(&mut self) {
+        self.speaks_http = false;
     }
 
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
@@ -56,7 +64,7 @@ impl Stream {
         if self.refusal.is_some() {
             return true;
         }
-        let Some(status) = bytes.strip_prefix(b"HTTP/1.1 4") else { return false };
+        let Some(status) = bytes.strip_prefix(b"HTTP/1.1 4").filter(|_| self.speaks_http) else { return false };
         if memchr::memmem::find(bytes, b"content-length: 0\r\n").is_none() {
             return false;
         }

@@ -1,5 +1,6 @@
 //! A gateway with a Redis of its own, and one way to ask an operation over every transport.
 
+use dbx_gateway::operation::{self, Mode};
 use serde_json::{Value, json};
 
 use super::{Client, Gateway, Redis, Response};
@@ -23,7 +24,7 @@ pub enum Expected<'a> {
 /// One way to call: what to call and its arguments; the answer's text or the problem.
 type Transport = fn(&Client, &str, &str) -> Result<String, Value>;
 
-const TRANSPORTS: &[Transport] = &[by_name, in_a_pipeline];
+const TRANSPORTS: &[Transport] = &[by_name, in_a_pipeline, over_a_socket];
 
 impl App {
     pub fn start() -> Self {
@@ -86,6 +87,29 @@ fn in_a_pipeline(client: &Client, op: &str, args: &str) -> Result<String, Value>
     let inner = text.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).unwrap_or_else(|| panic!("{op}: {text}"));
     let answer: Value = serde_json::from_str(inner).unwrap();
     if answer["error"].is_null() { Ok(inner.to_owned()) } else { Err(answer["error"].clone()) }
+}
+
+/// Between two other calls, which it must not disturb. What is no call has tests of its own.
+fn over_a_socket(client: &Client, op: &str, args: &str) -> Result<String, Value> {
+    if operation::find(op).is_some_and(|id| id.operation().mode != Mode::Call) {
+        return by_name(client, op, args);
+    }
+    let mut socket = client.socket("ws");
+    let other = |id: &str| format!(r#"{{"id":"{id}","op":"exists","args":{{"keys":["nothing"]}}}}"#);
+    socket.send(&other("before"));
+    socket.send(&format!(r#"{{"id":1,"op":"{op}","args":{args}}}"#));
+    socket.send(&other("after"));
+    let mut answers: Vec<String> = (0..3).map(|_| socket.text()).collect();
+    for id in ["before", "after"] {
+        let other = format!(r#"{{"id":"{id}","result":0}}"#);
+        let at = answers.iter().position(|answer| *answer == other).unwrap_or_else(|| panic!("{op}: {answers:?}"));
+        answers.remove(at);
+    }
+    socket.close();
+    let rest = answers[0].strip_prefix(r#"{"id":1,"#).unwrap_or_else(|| panic!("{op}: {answers:?}"));
+    let inner = format!("{{{rest}");
+    let answer: Value = serde_json::from_str(&inner).unwrap();
+    if answer["error"].is_null() { Ok(inner) } else { Err(answer["error"].clone()) }
 }
 
 /// Whether two values have the same types in the same places.

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::SOON;
+use super::{SOON, Socket};
 
 /// A caller: where it calls, and what it says of itself with each request.
 #[derive(Clone)]
@@ -76,6 +76,11 @@ impl Client {
 
     pub fn connect(&self) -> Connection {
         self.try_connect().expect("the gateway accepts connections")
+    }
+
+    /// Opens a WebSocket. A path without a leading `/` is one of the database.
+    pub fn socket(&self, path: &str) -> Socket {
+        Socket::open(self.port, path, &self.headers).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub fn try_connect(&self) -> io::Result<Connection> {

@@ -9,6 +9,7 @@ mod port;
 mod process;
 mod random;
 mod redis;
+mod socket;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub use port::Port;
 pub use process::Process;
 pub use random::Random;
 pub use redis::Redis;
+pub use socket::Socket;
 
 /// How long anything may take that takes no time worth naming.
 pub const SOON: Duration = Duration::from_secs(20);

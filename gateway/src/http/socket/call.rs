@@ -1,0 +1,215 @@
+//! Calls over a WebSocket, by the same means as over HTTP: what is read is started at once, so that the calls of one read
+//! reach the database in one write, and finished as its reply comes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    super::{
+        Scope,
+        call::{self, InFlight, Options, Sent},
+        pipeline, raw, transaction, unknown_operation,
+    },
+    frame::{Frame, Id},
+};
+use crate::{
+    backend::Taken,
+    error::{Code, Error},
+    operation::{self, arguments::Arguments, encode::Plan, render},
+    shared::Shared,
+    worker::{Database, Worker},
+};
+
+/// What the calls of a socket have in common.
+pub(super) struct Caller {
+    pub(super) worker: Arc<Worker>,
+    /// The database that the socket's path names.
+    pub(super) database: Option<usize>,
+    pub(super) options: Options,
+    /// The socket's id, which problems carry.
+    pub(super) id: String,
+}
+
+impl Caller {
+    pub(super) fn database(&self, index: usize) -> &Database {
+        &self.worker.databases[index]
+    }
+
+    pub(super) fn scope(&self, database: usize) -> Scope<'_> {
+        Scope { worker: &self.worker, database: self.database(database), id: &self.id }
+    }
+
+    /// The database that a call is for.
+    pub(super) fn choose(&self, frame: &Frame<'_>) -> Result<usize, Error> {
+        match (self.database, frame.database.as_deref()) {
+            (Some(index), None) => Ok(index),
+            (Some(index), Some(name)) if self.database(index).name == name => Ok(index),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Code::InvalidArgument, "this socket is for the database that its path names").param("database"))
+            }
+            (None, Some(name)) => {
+                let index = self.worker.databases.iter().position(|database| database.name == name);
+                index.ok_or_else(|| Error::new(Code::UnknownDatabase, "no database of this gateway has this name").param("database"))
+            }
+            (None, None) => Err(Error::new(Code::MissingArgument, "say which database, or open `/api/v1/{database}/ws`").param("database")),
+        }
+    }
+
+    /// The options of one call.
+    pub(super) fn options(&self, frame: &Frame<'_>) -> Result<Options, Error> {
+        self.options.of_call(&self.worker.shared, frame.encoding.as_deref(), frame.timeout.as_deref())
+    }
+
+    /// An answer that is an error.
+    pub(super) fn refuse(&self, id: Option<&Id>, error: &Error) -> Vec<u8> {
+        self.worker.counters.refuse(error.code);
+        let mut out = Vec::with_capacity(256);
+        open(id, &mut out);
+        let at = out.len();
+        pipeline::write_error(error, Scope { worker: &self.worker, database: self.database(0), id: &self.id }, &mut out);
+        join(&mut out, at);
+        out
+    }
+}
+
+/// Begins an answer.
+pub(super) fn open(id: Option<&Id>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":");
+    match id {
+        Some(id) => id.write(out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Makes the object that was written at `at` a continuation of the one that was begun before it.
+pub(super) fn join(out: &mut [u8], at: usize) {
+    out[at] = b',';
+}
+
+/// What is sent as the answer to a call.
+pub(super) struct Answer {
+    pub(super) id: Id,
+    pub(super) text: Vec<u8>,
+    /// What is put back unless this reaches the client.
+    pub(super) taken: Option<Taken>,
+}
+
+/// A call on its way. Nothing in it borrows from its frame.
+pub(super) struct Started {
+    pub(super) id: Id,
+    work: Work,
+    _in_flight: InFlight<Arc<Shared>>,
+}
+
+enum Work {
+    Call { operation: operation::Id, plan: Plan, sent: Sent, options: Options, started: Instant, cancel: Option<oneshot::Receiver<Error>> },
+    Pipeline(pipeline::Queued),
+    Transaction(Box<transaction::Transaction>),
+    Raw { queued: raw::Queued, options: Options },
+}
+
+/// What a frame has started, and how it can be ended before its time.
+pub(super) struct Begun {
+    pub(super) started: Started,
+    pub(super) cancel: Option<oneshot::Sender<Error>>,
+}
+
+fn arguments<'a>(frame: &Frame<'a>) -> Result<Arguments<'a>, Error> {
+    Arguments::from_json(document(frame))
+}
+
+/// The document of a word of the gateway's own.
+fn document<'a>(frame: &Frame<'a>) -> &'a [u8] {
+    frame.args.map_or(&[][..], |args: &'a RawValue| args.get().as_bytes())
+}
+
+/// Starts what one frame asks for. The calls of a table's operation that fails at once are counted as failed.
+pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, database: usize) -> Result<Begun, Error> {
+    let options = caller.options(frame)?;
+    let shared = &caller.worker.shared;
+    let enter = |calls: usize| InFlight::enter(shared.clone(), calls);
+    let plain = |work: Work, in_flight| Begun { started: Started { id: id.clone(), work, _in_flight: in_flight }, cancel: None };
+    let scope = caller.scope(database);
+    match &*frame.op {
+        "pipeline" => {
+            let calls = pipeline::read(document(frame), shared)?;
+            let in_flight = enter(calls.len())?;
+            Ok(plain(Work::Pipeline(pipeline::queue(scope, &calls, document(frame), &options)), in_flight))
+        }
+        "transaction" => {
+            let transaction = transaction::read(scope, document(frame), &options)?;
+            let in_flight = enter(transaction.len())?;
+            Ok(plain(Work::Transaction(Box::new(transaction)), in_flight))
+        }
+        "raw" => {
+            let in_flight = enter(1)?;
+            let queued = raw::queue(scope, document(frame), &options)?;
+            Ok(plain(Work::Raw { queued, options }, in_flight))
+        }
+        name => {
+            let operation = operation::find(name).ok_or_else(unknown_operation)?;
+            let in_flight = enter(1)?;
+            let started = Instant::now();
+            let begun = arguments(frame).and_then(|arguments| call::start(shared, scope.database, operation, &arguments, &options));
+            let (plan, sent) = begun.inspect_err(|error| scope.worker.counters.record(operation, Some(error.code), started.elapsed()))?;
+            let (end, cancel) = match sent {
+                Sent::Waiting(_) => {
+                    let (end, cancel) = oneshot::channel();
+                    (Some(end), Some(cancel))
+                }
+                _ => (None, None),
+            };
+            let work = Work::Call { operation, plan, sent, options, started, cancel };
+            Ok(Begun { started: Started { id, work, _in_flight: in_flight }, cancel: end })
+        }
+    }
+}
+
+/// Waits for what was started, and writes its answer.
+pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Started) -> Answer {
+    let Started { id, work, _in_flight } = started;
+    let scope = caller.scope(database);
+    let mut text = Vec::with_capacity(64);
+    open(Some(&id), &mut text);
+    let at = text.len();
+    let mut taken = None;
+    let done = match work {
+        Work::Call { operation, plan, sent, options, started, cancel } => {
+            let finished = call::finish(scope.worker, scope.database, operation, Ok((plan, sent)), started, &options);
+            let finished = match cancel {
+                None => finished.await,
+                Some(cancel) => Box::pin(cancellable(finished, cancel)).await,
+            };
+            finished.and_then(|mut done| {
+                taken = done.taken.take();
+                text.reserve(done.frame.len() + 32);
+                done.render_into(&options, &mut text)
+            })
+        }
+        Work::Pipeline(queued) => {
+            queued.finish(scope, &mut text).await;
+            Ok(())
+        }
+        Work::Transaction(transaction) => Box::pin(transaction.run(scope, &mut text)).await,
+        Work::Raw { queued, options } => {
+            let reply: Result<Bytes, Error> = queued.reply(scope).await;
+            reply.and_then(|frame| render::render_raw(&frame, &options.format(), &mut text))
+        }
+    };
+    match done {
+        Ok(()) => join(&mut text, at),
+        Err(error) => text = caller.refuse(Some(&id), &error),
+    }
+    Answer { id, text, taken }
+}
+
+async fn cancellable<T>(finished: impl Future<Output = Result<T, Error>>, cancel: oneshot::Receiver<Error>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        finished = finished => finished,
+        Ok(error) = cancel => Err(error),
+    }
+}

@@ -1,0 +1,189 @@
+//! What waits to be sent to one client besides the answers to its calls: a bounded queue that others put into, and that the
+//! client's own task empties.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Waker},
+};
+
+use super::call::Answer;
+use crate::{
+    backend::channels::{Event, Listener},
+    shared::Shared,
+};
+
+/// Something to be sent.
+pub(super) enum Item {
+    /// A subscription heard something on one of its topics.
+    Heard { subscription: u32, topic: usize, event: Arc<Event> },
+    /// A subscription has missed messages.
+    Dropped(u32, Arc<AtomicU64>),
+    /// The answer to a call of a session.
+    Answer(Answer),
+    /// A frame as it is.
+    Text(Vec<u8>),
+    /// A session is over.
+    Over(u32),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Heard { event, .. } => event.bytes(),
+            Self::Answer(answer) => answer.text.len(),
+            Self::Text(text) => text.len(),
+            Self::Dropped(..) | Self::Over(_) => 0,
+        }
+    }
+}
+
+/// The queue.
+pub(super) struct Mailbox {
+    shared: Arc<Shared>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    items: VecDeque<Item>,
+    bytes: usize,
+    owner: Option<Waker>,
+    /// A subscription whose client wanted to be closed rather than miss something has missed something.
+    overflowed: bool,
+    /// Who waits for room.
+    writers: Vec<Waker>,
+    /// Nobody empties it any more.
+    closed: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { shared, inner: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that runs under the lock can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds something, however much is there already.
+    pub(super) fn push(&self, item: Item) {
+        self.add(&mut self.lock(), item);
+    }
+
+    fn add(&self, inner: &mut Inner, item: Item) {
+        let bytes = item.bytes();
+        inner.bytes += bytes;
+        self.shared.queued_bytes.fetch_add(bytes, Relaxed);
+        inner.items.push_back(item);
+        if let Some(owner) = inner.owner.take() {
+            owner.wake();
+        }
+    }
+
+    fn has_room(&self, inner: &Inner, bytes: usize) -> bool {
+        inner.bytes + bytes <= self.shared.max_queued_bytes
+            && self.shared.queued_bytes.load(Relaxed) + bytes <= self.shared.max_total_queued_bytes
+    }
+
+    /// Takes what is next; without anything, the task is woken when there is.
+    pub(super) fn pop(&self, context: &mut Context<'_>) -> Option<Item> {
+        let mut inner = self.lock();
+        let Some(item) = inner.items.pop_front() else {
+            if !inner.owner.as_ref().is_some_and(|owner| owner.will_wake(context.waker())) {
+                inner.owner = Some(context.waker().clone());
+            }
+            return None;
+        };
+        let bytes = item.bytes();
+        inner.bytes -= bytes;
+        self.shared.queued_bytes.fetch_sub(bytes, Relaxed);
+        if inner.bytes <= self.shared.max_queued_bytes / 2 {
+            inner.writers.drain(..).for_each(Waker::wake);
+        }
+        Some(item)
+    }
+
+    /// Whether somebody has to be closed for being slow.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.lock().overflowed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+
+    /// Nobody will empty it.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.writers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Waits until there is room for more, or nobody who would send it.
+    pub(super) async fn room(&self) {
+        std::future::poll_fn(|context| {
+            let mut inner = self.lock();
+            if inner.closed || inner.items.is_empty() || self.has_room(&inner, 0) {
+                return std::task::Poll::Ready(());
+            }
+            inner.writers.push(context.waker().clone());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.shared.queued_bytes.fetch_sub(self.lock().bytes, Relaxed);
+    }
+}
+
+/// What becomes of messages for a client that does not keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slow {
+    /// They are dropped, and it is told how many.
+    Drop,
+    /// It is closed.
+    Close,
+}
+
+/// The listener of one topic of a subscription.
+pub(super) struct Ear {
+    pub(super) mailbox: Arc<Mailbox>,
+    /// The subscription it belongs to.
+    pub(super) subscription: u32,
+    /// Which of its topics.
+    pub(super) topic: usize,
+    pub(super) slow: Slow,
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+impl Listener for Ear {
+    fn hear(&self, event: &Arc<Event>) {
+        let mailbox = &self.mailbox;
+        let mut inner = mailbox.lock();
+        if !matches!(&**event, Event::Message(_)) || mailbox.has_room(&inner, event.bytes()) {
+            let heard = Item::Heard { subscription: self.subscription, topic: self.topic, event: event.clone() };
+            return mailbox.add(&mut inner, heard);
+        }
+        match self.slow {
+            Slow::Close => {
+                inner.overflowed = true;
+                if let Some(owner) = inner.owner.take() {
+                    owner.wake();
+                }
+            }
+            // One notice waits at a time; it counts until it is sent.
+            Slow::Drop if self.dropped.fetch_add(1, Relaxed) == 0 => {
+                mailbox.add(&mut inner, Item::Dropped(self.subscription, self.dropped.clone()));
+            }
+            Slow::Drop => {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Sessions: a connection that belongs to one client until the session ends, so that WATCH, MULTI and WAIT mean what they say.
+//! Its calls are made one after the other. The connection is closed with it, so that nothing of it is left to the next.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use smallvec::smallvec;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{
+    super::{
+        call::{self, InFlight, Options},
+        pipeline,
+    },
+    call::{Answer, Caller, join, open},
+    frame::{Frame, Id},
+    mailbox::{Item, Mailbox},
+};
+use crate::{
+    backend::Own,
+    error::{Code, Delivery, Error},
+    operation::{self, Mode, arguments::Arguments, encode::Plan, render},
+    resp::{self, Reader},
+    shared::Shared,
+};
+
+/// What only a session can do, beside all that is a call.
+const OWN: &[&str] = &["discard", "exec", "multi", "unwatch", "wait", "waitaof", "watch"];
+
+/// The way into a session.
+pub(super) struct Session {
+    parts: mpsc::Sender<Part>,
+}
+
+/// A call within a session.
+struct Part {
+    id: Id,
+    operation: operation::Id,
+    command: BytesMut,
+    plan: Plan,
+    options: Options,
+    _in_flight: InFlight<Arc<Shared>>,
+}
+
+impl Session {
+    /// Begins one. Its connection is made when the first call says where it has to lead.
+    pub(super) fn begin(caller: Arc<Caller>, database: usize, mailbox: Arc<Mailbox>, id: Id, key: u32) -> Self {
+        let (parts, calls) = mpsc::channel(caller.worker.shared.max_socket_calls);
+        let worker = caller.worker.clone();
+        worker.tasks.spawn(async move {
+            let mut calls = calls;
+            let running = Running { caller: caller.clone(), database, mailbox: mailbox.clone(), own: None, queued: None };
+            if let Some(why) = running.run(&mut calls).await {
+                let mut text = b"{\"session\":".to_vec();
+                id.write(&mut text);
+                text.extend_from_slice(b",\"ended\":\"");
+                text.extend_from_slice(why.as_bytes());
+                text.extend_from_slice(b"\"}");
+                mailbox.push(Item::Text(text));
+            }
+            // What was queued behind its end.
+            calls.close();
+            while let Ok(Part { id, .. }) = calls.try_recv() {
+                let error = Error::backend(Code::Unavailable, "the session is over", Delivery::NotSent, true).param("session");
+                let text = caller.refuse(Some(&id), &error);
+                mailbox.push(Item::Answer(Answer { id, text, taken: None }));
+            }
+            mailbox.push(Item::Over(key));
+        });
+        Self { parts }
+    }
+
+    /// Queues a call.
+    pub(super) fn call(&self, caller: &Caller, database: usize, id: Id, frame: &Frame<'_>) -> Result<(), Error> {
+        let options = caller.options(frame)?;
+        let operation = operation::find(&frame.op)
+            .ok_or_else(|| Error::new(Code::UnknownOperation, "a session takes operations, and none has this name").param("op"))?;
+        let entry = operation.operation();
+        if !OWN.contains(&entry.name) {
+            call::check_callable(caller.database(database), operation)?;
+        }
+        let arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
+        let mut command = BytesMut::new();
+        let plan = entry.encode_any(&arguments, &options.rules(&caller.worker.shared), &mut command)?;
+        if !matches!(plan.mode, Mode::Session(_)) {
+            plan.mode.refusal().map_or(Ok(()), Err)?;
+        }
+        let in_flight = InFlight::enter(caller.worker.shared.clone(), 1)?;
+        let part = Part { id, operation, command, plan, options, _in_flight: in_flight };
+        self.parts.try_send(part).map_err(|_| {
+            Error::backend(Code::Unavailable, "the session is over, or too many of its calls wait", Delivery::NotSent, true)
+                .param("session")
+        })
+    }
+}
+
+struct Running {
+    caller: Arc<Caller>,
+    database: usize,
+    mailbox: Arc<Mailbox>,
+    own: Option<Box<dyn Own>>,
+    /// The calls since MULTI.
+    queued: Option<Vec<(operation::Id, Plan, Options)>>,
+}
+
+impl Running {
+    /// Why it has ended, unless its client has ended it.
+    async fn run(mut self, calls: &mut mpsc::Receiver<Part>) -> Option<&'static str> {
+        loop {
+            let Ok(part) = timeout(self.caller.worker.shared.idle_timeout, calls.recv()).await else { return Some("idle") };
+            let part = part?;
+            let started = Instant::now();
+            let mut text = Vec::with_capacity(64);
+            open(Some(&part.id), &mut text);
+            let at = text.len();
+            let (done, lost) = match self.exchange(&part, started + part.options.timeout, &mut text).await {
+                Ok(()) => (None, false),
+                Err((error, lost)) => (Some(error), lost),
+            };
+            let counters = &self.caller.worker.counters;
+            counters.record(part.operation, done.as_ref().map(|error| error.code), started.elapsed());
+            match &done {
+                None => join(&mut text, at),
+                Some(error) => text = self.caller.refuse(Some(&part.id), error),
+            }
+            self.mailbox.push(Item::Answer(Answer { id: part.id, text, taken: None }));
+            if lost {
+                return Some("lost");
+            }
+            self.mailbox.room().await;
+        }
+    }
+
+    /// Makes one call and appends its result. An error says whether the session has lost its connection by it.
+    async fn exchange(&mut self, part: &Part, deadline: Instant, out: &mut Vec<u8>) -> Result<(), (Error, bool)> {
+        let Part { operation, command, plan, options, .. } = part;
+        let failed = |failure: crate::backend::Failure| (failure.error(plan.idempotent), true);
+        let own = match &mut self.own {
+            Some(own) => own,
+            None => {
+                let own = self.caller.database(self.database).backend.own(command, deadline).await.map_err(failed)?;
+                self.own.insert(own)
+            }
+        };
+        let droppable = !operation.operation().changes();
+        let frame = own.exchange(command, smallvec![droppable], deadline).await.map_err(failed)?;
+        let keep = |error| (error, false);
+        let name = operation.operation().name;
+        if &frame[..] == b"+QUEUED\r\n"
+            && let Some(queued) = &mut self.queued
+        {
+            queued.push((*operation, *plan, *options));
+            return render::render_raw(&frame, &options.format(), out).map_err(keep);
+        }
+        let queued = matches!(name, "exec" | "discard").then(|| self.queued.take()).flatten();
+        if name == "multi" && frame.starts_with(b"+") {
+            self.queued = Some(Vec::new());
+        }
+        match queued.filter(|_| name == "exec" && frame.starts_with(b"*") && !frame.starts_with(b"*-")) {
+            None => operation.operation().render(plan, &frame, &options.format(), out).map_err(keep),
+            Some(queued) => self.results(&queued, &frame, out).map_err(keep),
+        }
+    }
+
+    /// The results of a transaction, each in the shape of its own operation.
+    fn results(&self, queued: &[(operation::Id, Plan, Options)], frame: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut reader = Reader::new(frame);
+        reader.read().map_err(|resp::Malformed| Error::new(Code::BackendError, Code::BackendError.title()))?;
+        let mut replies = &frame[reader.position()..];
+        out.extend_from_slice(b"{\"result\":[");
+        for (index, (operation, plan, options)) in queued.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            if let Err(error) = pipeline::render(*operation, plan, options, &mut replies, out) {
+                pipeline::write_error(&error, self.caller.scope(self.database), out);
+            }
+        }
+        out.extend_from_slice(b"]}");
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Subscriptions of a socket: one call that goes on being answered. The messages are the database's hub's; here is what the
+//! client is told of them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    call::{Caller, open},
+    frame::{Frame, Id},
+    mailbox::{Ear, Mailbox, Slow},
+};
+use crate::{
+    backend::channels::{Event, Kind, Topic},
+    error::{self, Code, Delivery, Error},
+    operation::{
+        arguments::{Arguments, Given},
+        encode::Encoding,
+        find,
+    },
+    resp::{Item, Reader},
+};
+
+/// The operations that subscribe, and to what.
+const SUBSCRIBING: &[(&str, Kind)] = &[("psubscribe", Kind::Pattern), ("ssubscribe", Kind::Shard), ("subscribe", Kind::Channel)];
+
+/// What an operation subscribes to, if it does.
+pub(super) fn kind(op: &str) -> Option<Kind> {
+    SUBSCRIBING.iter().find(|(name, _)| *name == op).map(|(_, kind)| *kind)
+}
+
+/// A subscription to one or more topics of a kind.
+pub(super) struct Subscription {
+    pub(super) id: Id,
+    encoding: Encoding,
+    pattern: bool,
+    /// By topic: whether it is heard.
+    up: Vec<bool>,
+    answered: bool,
+    interrupted: bool,
+    topics: Vec<Box<dyn Send + Sync>>,
+}
+
+/// What an event makes of a subscription.
+pub(super) enum Told {
+    /// Nothing that its client needs to know.
+    Nothing,
+    /// A frame.
+    Text(Vec<u8>),
+    /// It has begun: the answer to the call.
+    Begun(Vec<u8>),
+    /// It is over: the answer to the call, or a last frame.
+    Over(Vec<u8>),
+}
+
+impl Subscription {
+    /// Begins to listen. The answer is sent when the database has confirmed it.
+    pub(super) fn begin(
+        caller: &Caller,
+        database: usize,
+        mailbox: &Arc<Mailbox>,
+        kind: Kind,
+        id: Id,
+        frame: &Frame<'_>,
+        key: u32,
+    ) -> Result<Self, Error> {
+        let options = caller.options(frame)?;
+        let mut arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
+        let slow = match arguments.remove("slow") {
+            None => Slow::Close,
+            Some(Given::Json(value)) if value.get() == "\"close\"" => Slow::Close,
+            Some(Given::Json(value)) if value.get() == "\"drop\"" => Slow::Drop,
+            Some(_) => return Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
+        };
+        let operation = find(&frame.op).ok_or_else(super::super::unknown_operation)?;
+        super::super::call::check_supported(caller.database(database), operation)?;
+        let mut command = BytesMut::new();
+        operation.operation().encode_any(&arguments, &options.rules(&caller.worker.shared), &mut command)?;
+        let names = names(&command);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let channels = &caller.database(database).channels;
+        let listen = |(index, name): (usize, Bytes)| {
+            let ear = Ear { mailbox: mailbox.clone(), subscription: key, topic: index, slow, dropped: dropped.clone() };
+            channels.listen(Topic { kind, name }, Arc::new(ear))
+        };
+        let up = vec![false; names.len()];
+        let topics = names.into_iter().enumerate().map(listen).collect();
+        let (encoding, pattern) = (options.encoding, kind == Kind::Pattern);
+        Ok(Self { id, encoding, pattern, up, answered: false, interrupted: false, topics })
+    }
+
+    /// Whether its call has been answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Listens no more; what was heard is still told. Whether its call has been answered.
+    pub(super) fn stop(&mut self) -> bool {
+        self.topics.clear();
+        self.answered
+    }
+
+    /// Tells what was heard on one of its topics.
+    pub(super) fn hear(&mut self, caller: &Caller, topic: usize, event: &Event) -> Told {
+        match event {
+            Event::Message(message) => {
+                let mut text = self.text();
+                text.extend_from_slice(&message.tail(self.encoding, self.pattern));
+                Told::Text(text)
+            }
+            Event::Subscribed => {
+                self.up[topic] = true;
+                if !self.up.iter().all(|up| *up) {
+                    return Told::Nothing;
+                }
+                if !self.answered {
+                    self.answered = true;
+                    let mut text = Vec::with_capacity(64);
+                    open(Some(&self.id), &mut text);
+                    text.extend_from_slice(b",\"result\":{\"subscription\":");
+                    self.id.write(&mut text);
+                    text.extend_from_slice(b"}}");
+                    return Told::Begun(text);
+                }
+                if !std::mem::take(&mut self.interrupted) {
+                    return Told::Nothing;
+                }
+                Told::Text(self.with(b",\"resumed\":true}"))
+            }
+            Event::Interrupted => {
+                self.up[topic] = false;
+                if !self.answered {
+                    let detail = "the database cannot be reached, so nothing is heard";
+                    return self.over(caller, &Error::backend(Code::Unavailable, detail, Delivery::NotSent, true));
+                }
+                if std::mem::replace(&mut self.interrupted, true) {
+                    return Told::Nothing;
+                }
+                Told::Text(self.with(b",\"interrupted\":true}"))
+            }
+            Event::Refused(line) => self.over(caller, &error::from_redis(line)),
+        }
+    }
+
+    /// Tells how many messages were dropped.
+    pub(super) fn missed(&self, dropped: &AtomicU64) -> Vec<u8> {
+        let mut text = self.text();
+        text.extend_from_slice(b",\"dropped\":");
+        text.extend_from_slice(itoa::Buffer::new().format(dropped.swap(0, Relaxed)).as_bytes());
+        text.push(b'}');
+        text
+    }
+
+    fn over(&self, caller: &Caller, error: &Error) -> Told {
+        let refusal = caller.refuse(Some(&self.id), error);
+        if !self.answered {
+            return Told::Over(refusal);
+        }
+        // The call has been answered; what follows goes by the name of the subscription.
+        let mut text = self.text();
+        text.extend_from_slice(b",\"error\":");
+        text.extend_from_slice(error.problem(&caller.id).to_string().as_bytes());
+        text.push(b'}');
+        Told::Over(text)
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(128);
+        text.extend_from_slice(b"{\"subscription\":");
+        self.id.write(&mut text);
+        text
+    }
+
+    fn with(&self, rest: &[u8]) -> Vec<u8> {
+        let mut text = self.text();
+        text.extend_from_slice(rest);
+        text
+    }
+}
+
+/// The words behind the first of an encoded command.
+fn names(command: &[u8]) -> Vec<Bytes> {
+    let mut reader = Reader::new(command);
+    let words = std::iter::from_fn(|| {
+        loop {
+            match reader.read().ok()? {
+                Item::Bulk(Some(word)) => return Some(Bytes::copy_from_slice(word)),
+                Item::Array(_) => {}
+                _ => return None,
+            }
+        }
+    });
+    words.skip(1).collect()
+}

@@ -81,6 +81,11 @@ pub trait Channels: Send + Sync {
 
 impl Message {
     /// Provisional.
+    pub fn new(channel: Bytes, payload: Bytes) -> Self {
+        Self { channel, payload, rendered: Default::default() }
+    }
+
+    /// Provisional.
     pub fn tail(&self, _: crate::operation::encode::Encoding, _: bool) -> Bytes {
         Bytes::from_static(b"}")
     }

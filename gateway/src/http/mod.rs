@@ -5,6 +5,7 @@ mod atomic;
 mod bytes;
 mod call;
 mod docs;
+mod entries;
 mod idempotency;
 pub mod operations;
 mod pages;

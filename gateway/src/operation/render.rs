@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Operation;
 use super::encode::{Encoding, Plan};
-use super::shape::{Field, Shape};
+use super::shape::{ENTRY, Field, Shape};
 use super::text;
 use super::write::{is_number, write_string};
 use crate::error::{self, Code, Error};
@@ -41,6 +41,11 @@ impl Operation {
 /// not UTF-8, as something may have been changed.
 pub fn render_raw(frame: &[u8], format: &Format, out: &mut Vec<u8>) -> Result<(), Error> {
     render(Shape::Raw, 0, true, frame, format, out)
+}
+
+/// As [`Operation::render`] for entries of a stream, as XRANGE replies.
+pub fn entries(frame: &[u8], format: &Format, out: &mut Vec<u8>) -> Result<(), Error> {
+    render(Shape::List(&Shape::Record(ENTRY)), 0, false, frame, format, out)
 }
 
 /// The one byte string of a reply; a word or an integer is its literal, `None` is null.

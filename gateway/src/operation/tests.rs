@@ -7,7 +7,8 @@ use param::{Kind, Param};
 use route::Choice;
 
 /// Words of paths that are not operations.
-const RESERVED: &[&str] = &["ws", "pipeline", "transaction", "raw", "session", "cancel", "authenticate", "observe", "consume", "whoami"];
+const RESERVED: &[&str] =
+    &["ws", "pipeline", "transaction", "raw", "session", "cancel", "authenticate", "observe", "follow", "consume", "ack", "whoami"];
 
 /// Words of paths that begin resources. `keys` and `info` are operations as well, which are called by POST alone; the resources have no POST.
 const RESOURCES: &[&str] = &["strings", "hashes", "lists", "sets", "sorted-sets", "streams", "channels", "scripts", "functions", "cluster"];

@@ -3,6 +3,8 @@
 //! leaves together.
 
 mod call;
+mod consumer;
+mod flow;
 mod frame;
 mod mailbox;
 mod session;

@@ -182,7 +182,7 @@ impl Subscription {
 }
 
 /// The words behind the first of an encoded command.
-fn names(command: &[u8]) -> Vec<Bytes> {
+pub(super) fn names(command: &[u8]) -> Vec<Bytes> {
     let mut reader = Reader::new(command);
     let words = std::iter::from_fn(|| {
         loop {

@@ -36,9 +36,10 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    super::stream::Stream,
+    super::{entries, request, stream::Stream},
     WRITE,
     call::{self, Answer, Caller, open},
+    flow::{self, Ack, Flow},
     frame::{self, Frame, Id, Read},
     mailbox::{Item, Mailbox},
     session::Session,
@@ -66,6 +67,7 @@ enum Open {
     Call(Option<oneshot::Sender<Error>>),
     Subscription(u32),
     Session(u32),
+    Flow(u32),
 }
 
 enum State {
@@ -92,6 +94,7 @@ pub(super) struct Socket {
     calls: usize,
     subscriptions: HashMap<u32, Subscription>,
     sessions: HashMap<u32, Session>,
+    flows: HashMap<u32, Flow>,
     next_key: u32,
     /// What is left of an answer that is sent in parts.
     rest: Option<Bytes>,
@@ -128,6 +131,7 @@ impl Socket {
             calls: 0,
             subscriptions: HashMap::new(),
             sessions: HashMap::new(),
+            flows: HashMap::new(),
             next_key: 0,
             rest: None,
             unflushed: false,
@@ -246,6 +250,11 @@ impl Socket {
                 self.mailbox.push(Item::Text(self.caller.refuse(Some(&subscription.id), &stopping())));
             }
         }
+        for flow in std::mem::take(&mut self.flows).into_values() {
+            if !flow.is_answered() {
+                self.mailbox.push(Item::Text(self.caller.refuse(Some(&flow.id), &stopping())));
+            }
+        }
         self.sessions.clear();
         let shared = &self.caller.worker.shared;
         let until = now + shared.max_call_timeout.min(shared.drain_timeout.saturating_sub(2 * FAREWELL));
@@ -314,7 +323,8 @@ impl Socket {
                 },
                 Item::Over(key) => {
                     self.sessions.remove(&key);
-                    self.open.retain(|_, open| !matches!(open, Open::Session(session) if *session == key));
+                    self.flows.remove(&key);
+                    self.open.retain(|_, open| !matches!(open, Open::Session(ended) | Open::Flow(ended) if *ended == key));
                     continue;
                 }
             };
@@ -468,12 +478,19 @@ impl Socket {
             Open::Call(None)
         } else {
             let database = self.caller.choose(frame)?;
-            if let Some(kind) = subscription::kind(&frame.op) {
-                let most = self.caller.worker.shared.max_subscriptions;
-                if self.subscriptions.len() >= most {
-                    let detail = format!("a socket may have {most} subscriptions (sockets.maxSubscriptions)");
-                    return Err(Error::new(Code::TooManySubscriptions, detail));
-                }
+            if flow::begins(frame) {
+                self.check_subscriptions()?;
+                let key = self.key();
+                let flow = Flow::begin(&self.caller, database, &self.mailbox, id, frame, key)?;
+                self.flows.insert(key, flow);
+                self.open.insert(id.clone(), Open::Flow(key));
+                return Ok(());
+            }
+            if &*frame.op == "ack" {
+                self.acknowledge(id, frame)?;
+                Open::Call(None)
+            } else if let Some(kind) = subscription::kind(&frame.op) {
+                self.check_subscriptions()?;
                 let key = self.key();
                 let subscription = Subscription::begin(&self.caller, database, &self.mailbox, kind, id.clone(), frame, key)?;
                 self.subscriptions.insert(key, subscription);
@@ -489,6 +506,38 @@ impl Socket {
         self.calls += 1;
         self.open.insert(id.clone(), open);
         Ok(())
+    }
+
+    fn check_subscriptions(&self) -> Result<(), Error> {
+        let most = self.caller.worker.shared.max_subscriptions;
+        if self.subscriptions.len() + self.flows.len() < most {
+            return Ok(());
+        }
+        Err(Error::new(Code::TooManySubscriptions, format!("a socket may have {most} subscriptions (sockets.maxSubscriptions)")))
+    }
+
+    /// Hands what a client has done with to its consumer.
+    fn acknowledge(&self, id: &Id, frame: &Frame<'_>) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Given<'a> {
+            #[serde(borrow)]
+            subscription: &'a RawValue,
+            #[serde(borrow)]
+            ids: Vec<std::borrow::Cow<'a, str>>,
+        }
+        const SHAPE: &str = "{\"subscription\": …, \"ids\": [\"1526919030474-55\", …]}";
+        let given: Given<'_> = request::document(frame.args.map_or(&[][..], |args| args.get().as_bytes()), "args", SHAPE)?;
+        if given.ids.is_empty() || !given.ids.iter().all(|id| entries::is_id(id)) {
+            return Err(Error::new(Code::InvalidArgument, "expected ids of entries").param("ids"));
+        }
+        let flow = match self.open.get(&Id::read(given.subscription).map_err(|error| error.param("subscription"))?) {
+            Some(Open::Flow(key)) => self.flows.get(key),
+            _ => None,
+        };
+        let flow = flow.ok_or_else(|| Error::new(Code::InvalidArgument, "no consumer has this id").param("subscription"))?;
+        let entries = given.ids.iter().map(|id| Bytes::copy_from_slice(id.as_bytes())).collect();
+        flow.acknowledge(Ack { id: id.clone(), entries })
     }
 
     fn key(&mut self) -> u32 {
@@ -535,13 +584,20 @@ impl Socket {
                     open.remove();
                     true
                 }
+                Open::Flow(key) => {
+                    let flow = self.flows.remove(key);
+                    let (target, _) = open.remove_entry();
+                    if flow.is_some_and(|flow| !flow.is_answered()) {
+                        self.mailbox.push(Item::Text(self.caller.refuse(Some(&target), &before_it_began())));
+                    }
+                    true
+                }
                 Open::Subscription(key) => {
                     let subscription = self.subscriptions.remove(key);
                     let (target, _) = open.remove_entry();
                     if subscription.is_some_and(|subscription| !subscription.is_answered()) {
                         self.calls -= 1;
-                        let error = Error::new(Code::Cancelled, "the subscription was cancelled before it began");
-                        self.mailbox.push(Item::Text(self.caller.refuse(Some(&target), &error)));
+                        self.mailbox.push(Item::Text(self.caller.refuse(Some(&target), &before_it_began())));
                     }
                     true
                 }
@@ -553,6 +609,10 @@ impl Socket {
         self.mailbox.push(Item::Text(text));
         Ok(())
     }
+}
+
+fn before_it_began() -> Error {
+    Error::new(Code::Cancelled, "the subscription was cancelled before it began")
 }
 
 fn stopping() -> Error {

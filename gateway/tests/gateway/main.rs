@@ -12,6 +12,7 @@ mod drain;
 #[path = "../commands/family.rs"]
 mod family;
 mod faults;
+mod flows;
 mod idempotency;
 mod large;
 mod limits;

@@ -231,3 +231,18 @@ fn nonsense_is_told_apart() {
     assert_eq!(socket.call(json!({ "id": 3, "op": "cancel", "args": { "id": 1 } }))["result"], true);
     assert_eq!(socket.call(json!({ "id": 4, "op": "cancel", "args": { "id": 1 } }))["result"], false);
 }
+
+#[test]
+fn a_server_is_monitored() {
+    let app = App::start();
+    let mut socket = app.anonymous().socket("ws");
+    begin(&mut socket, "monitor", json!({}));
+    app.redis.line("SET a sesame");
+    let line = until("the command", SOON, || {
+        let frame = socket.json();
+        frame["line"].as_str().filter(|line| line.contains("\"SET\"")).map(str::to_owned)
+    });
+    assert!(line.ends_with(r#""SET" "a" "sesame""#), "{line}");
+    assert_eq!(socket.call(json!({ "id": 2, "op": "cancel", "args": { "id": 1 } }))["result"], true);
+    until("its end", SOON, || (!app.redis.line("CLIENT LIST").contains("cmd=monitor")).then_some(()));
+}

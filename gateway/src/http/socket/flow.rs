@@ -11,7 +11,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use smallvec::smallvec;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
         entries::{self, Follower, Next},
         request,
     },
+    FOREVER,
     call::{Answer, Caller, open},
     consumer::{self, Consumer},
     frame::{Frame, Id},
@@ -153,12 +155,14 @@ enum Plan {
         channel: Option<Bytes>,
     },
     Consume(Consumer, mpsc::Receiver<Ack>),
+    /// Hands on what a server says of every command.
+    Monitor(BytesMut),
 }
 
 /// Whether a call begins a flow.
 pub(super) fn begins(frame: &Frame<'_>) -> bool {
     let replays = || frame.args.and_then(|args| Arguments::from_json(args.get().as_bytes()).ok()?.remove("replay")).is_some();
-    matches!(&*frame.op, "follow" | "consume") || (frame.op == "subscribe" && replays())
+    matches!(&*frame.op, "follow" | "consume" | "monitor") || (frame.op == "subscribe" && replays())
 }
 
 impl Flow {
@@ -188,6 +192,13 @@ impl Flow {
                 let Replaying { channels, replay } = request::document(document, "args", REPLAY)?;
                 follow(replay, Some(word("subscribe", "channels", channels)?))?
             }
+            "monitor" => {
+                let monitor = operation::find("monitor").ok_or_else(super::super::unknown_operation)?;
+                super::super::call::check_supported(caller.database(database), monitor)?;
+                let mut command = BytesMut::new();
+                monitor.operation().encode_any(&Arguments::from_json(document)?, &options.rules(&caller.worker.shared), &mut command)?;
+                Plan::Monitor(command)
+            }
             _ => {
                 consumes = Some(acks);
                 Plan::Consume(Consumer::read(document, |value| word("xlen", "key", value))?, heard)
@@ -206,6 +217,7 @@ impl Flow {
             let ended = match plan {
                 Plan::Follow { key, from, channel } => follow_stream(&outlet, key, from, channel).await,
                 Plan::Consume(consumer, acks) => consumer::run(&outlet, consumer, acks).await,
+                Plan::Monitor(command) => monitor(&outlet, &command).await,
             };
             if let Err(error) = ended {
                 outlet.fail(&error).await;
@@ -270,6 +282,24 @@ async fn follow_stream(outlet: &Outlet, key: Bytes, from: Option<String>, channe
                 }
             }
         }
+    }
+}
+
+/// Hands on the lines of MONITOR until the flow is ended or the connection lost.
+async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
+    let failed = |failure: crate::backend::Failure| failure.error(true);
+    let deadline = Instant::now() + outlet.caller.worker.shared.call_timeout;
+    let mut own = outlet.caller.database(outlet.database).backend.own(command, deadline).await.map_err(failed)?;
+    entries::check(own.exchange(command, smallvec![true], deadline).await.map_err(failed)?)?;
+    outlet.begun();
+    loop {
+        let frame = own.exchange(b"", smallvec![true], Instant::now() + FOREVER).await.map_err(failed)?;
+        let frame = entries::check(frame)?;
+        let Ok(Reply::Simple(line)) = Reader::new(&frame).read() else {
+            return Err(Error::new(Code::BackendError, Code::BackendError.title()));
+        };
+        let line = serde_json::Value::from(String::from_utf8_lossy(line));
+        outlet.tell(format!(",\"line\":{line}}}").as_bytes()).await;
     }
 }
 

@@ -4,6 +4,7 @@
 mod atomic;
 mod bytes;
 mod call;
+mod compression;
 mod docs;
 mod idempotency;
 pub mod operations;
@@ -116,6 +117,9 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         );
     }
     response.headers_mut().insert(REQUEST_ID, id);
+    if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
+        response = Box::pin(compression::compress(&parts.headers, response)).await;
+    }
     response
 }
 

@@ -6,6 +6,7 @@
 mod bad_input;
 mod calls;
 mod collections;
+mod compression;
 mod conformance;
 mod documentation;
 mod drain;

@@ -15,7 +15,7 @@ use crate::{
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
-    shared::Shared,
+    shared::{Room, Shared},
     worker::{self, Worker, Workers},
 };
 
@@ -27,9 +27,11 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
 
     let shared = Arc::new(Shared::new(&config));
     let mut children = Vec::new();
-    let mut endpoints = Vec::new();
+    let mut databases = Vec::new();
     for database in &config.databases {
-        endpoints.push(Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?));
+        let endpoint = endpoint(database, &secrets_dir, &client_name, &mut children).await?;
+        let room = Room::new(&database.limits.over(&config.limits));
+        databases.push((database.clone(), Arc::new(endpoint), Arc::new(room)));
     }
 
     let data = config.data_address();
@@ -46,8 +48,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let (started, mut workers) = mpsc::channel(count);
     let (ended, mut ends) = mpsc::channel::<std::io::Result<()>>(count);
     for (index, listener) in listeners.into_iter().enumerate() {
-        let databases: Vec<_> = config.databases.iter().cloned().zip(endpoints.iter().cloned()).collect();
-        let (shared, started, ended) = (shared.clone(), started.clone(), ended.clone());
+        let (shared, databases, started, ended) = (shared.clone(), databases.clone(), started.clone(), ended.clone());
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
                 runtime.block_on(async {
@@ -86,24 +87,24 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     while let Some(end) = ends.recv().await {
         end?;
     }
-    tracing::info!(in_flight = shared.in_flight.load(Relaxed), "stopped");
+    let in_flight: usize = databases.iter().map(|(_, _, room)| room.in_flight.load(Relaxed)).sum();
+    tracing::info!(in_flight, "stopped");
     Ok(())
 }
 
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: usize, workers: usize) -> Worker {
-    let bounds = Bounds {
-        result_bytes: shared.max_result_bytes,
-        pending: shared.max_in_flight,
-        own: shared.max_own_connections,
-        silence: 2 * shared.call_timeout,
-    };
+fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>)>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
-        .map(|(database, endpoint)| worker::Database {
-            backend: backend::connect(&database, bounds.clone(), endpoint),
-            name: database.name,
-            kind: "redis",
+        .map(|(database, endpoint, room)| {
+            let bounds = Bounds {
+                result_bytes: room.max_result_bytes,
+                pending: room.max_in_flight,
+                own: room.max_own_connections,
+                silence: 2 * room.call_timeout,
+            };
+            let backend = backend::connect(&database, bounds, endpoint);
+            worker::Database { backend, name: database.name, kind: "redis", room }
         })
         .collect();
     // Ids start somewhere else in every process and every worker.

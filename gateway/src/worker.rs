@@ -11,7 +11,7 @@ use axum::http::HeaderValue;
 use crate::{
     backend::{Backend, State},
     metrics::Counters,
-    shared::Shared,
+    shared::{Room, Shared},
 };
 
 /// A database as a worker serves it.
@@ -22,6 +22,8 @@ pub struct Database {
     pub kind: &'static str,
     /// This worker's way to it.
     pub backend: Arc<dyn Backend>,
+    /// What bounds the calls to it, from all workers.
+    pub room: Arc<Room>,
 }
 
 /// What one thread needs to serve calls.
@@ -65,6 +67,11 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// Calls being served.
+    pub fn in_flight(&self) -> usize {
+        self.all.first().map_or(0, |worker| worker.databases.iter().map(|database| database.room.in_flight.load(Relaxed)).sum())
+    }
+
     /// For each database its name, its kind and its state as every worker sees it.
     pub fn states(&self) -> Vec<(&str, &'static str, Vec<State>)> {
         let states = |index: usize| self.all.iter().map(|worker| worker.databases[index].backend.state()).collect();

@@ -22,7 +22,7 @@ use crate::{
         render::Format,
     },
     resp,
-    shared::Shared,
+    shared::{Room, Shared},
     worker::{Database, Worker},
 };
 
@@ -74,10 +74,10 @@ impl Options {
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
-    pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
-        let mut options = Self::plain(shared.call_timeout, Encoding::Utf8, request::accept(headers)?);
+    pub(super) fn take(room: &Room, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
+        let mut options = Self::plain(room.call_timeout, Encoding::Utf8, request::accept(headers)?);
         if let Some(value) = headers.get(&TIMEOUT) {
-            options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+            options.timeout = timeout(room, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
         }
         if query.is_empty() {
             return Ok(options);
@@ -87,7 +87,7 @@ impl Options {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "timeout" => timeout(room, value, "timeout").map(|timeout| options.timeout = timeout),
                 "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
@@ -154,27 +154,27 @@ fn in_parts(value: &str) -> Result<bool, Error> {
 }
 
 /// Reads a call's deadline, which is capped.
-pub(super) fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
+pub(super) fn timeout(room: &Room, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
         .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
-    Ok(timeout.value().min(shared.max_call_timeout))
+    Ok(timeout.value().min(room.max_call_timeout))
 }
 
 /// Counts calls being served, while it lives.
 pub(super) struct InFlight<'a> {
-    shared: &'a Shared,
+    room: &'a Room,
     calls: usize,
 }
 
 impl<'a> InFlight<'a> {
     /// Takes room for `calls`, or tells the caller to come back.
-    pub(super) fn enter(shared: &'a Shared, calls: usize) -> Result<Self, Error> {
-        let before = shared.in_flight.fetch_add(calls, Ordering::Relaxed);
-        let entered = Self { shared, calls };
-        if before + calls > shared.max_in_flight {
+    pub(super) fn enter(room: &'a Room, calls: usize) -> Result<Self, Error> {
+        let before = room.in_flight.fetch_add(calls, Ordering::Relaxed);
+        let entered = Self { room, calls };
+        if before + calls > room.max_in_flight {
             return Err(Error::backend(
                 Code::Unavailable,
-                "the gateway serves as many calls as it may (limits.maxInFlight)",
+                "the gateway serves as many calls to this database as it may (limits.maxInFlight)",
                 Delivery::NotSent,
                 true,
             ));
@@ -185,7 +185,7 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
+        self.room.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
     }
 }
 
@@ -290,7 +290,7 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&worker.shared, 1)?;
+    let _in_flight = InFlight::enter(&database.room, 1)?;
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     let outcome = match queued {
         Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {

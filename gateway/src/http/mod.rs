@@ -206,7 +206,7 @@ impl Incoming<'_> {
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
     async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
         let mut query = request::query(&self.parts.uri)?;
-        let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
+        let options = Options::take(&self.database.room, &self.parts.headers, &mut query)?;
         if let Some((name, _)) = query.into_iter().next() {
             return Err(Error::new(
                 Code::UnknownArgument,

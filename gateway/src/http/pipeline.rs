@@ -18,7 +18,7 @@ use crate::{
     backend::{self, Replies},
     error::{Code, Error},
     operation::{self, Id, arguments::Arguments, encode::Plan},
-    shared::Shared,
+    shared::{Room, Shared},
 };
 
 /// `{"calls": […]}`.
@@ -53,7 +53,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let shared = &incoming.worker.shared;
     let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
             .param(name.into_owned()));
@@ -64,8 +64,8 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let Document { calls } = request::document(&body, "calls", "{\"calls\": [{\"op\": …, \"args\": {…}}, …]}")?;
-    check_count(&calls, shared)?;
-    let _in_flight = InFlight::enter(shared, calls.len())?;
+    check_count(&calls, shared, &incoming.database.room)?;
+    let _in_flight = InFlight::enter(&incoming.database.room, calls.len())?;
 
     let (slots, sent) = queue(&incoming, &calls, &body, &options);
     let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
@@ -101,9 +101,9 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
 }
 
 /// Whether there are as many calls as there may be.
-pub(super) fn check_count(calls: &[&RawValue], shared: &Shared) -> Result<(), Error> {
+pub(super) fn check_count(calls: &[&RawValue], shared: &Shared, room: &Room) -> Result<(), Error> {
     // More calls than may be in flight would never find room.
-    let most = shared.max_pipeline_calls.min(shared.max_in_flight);
+    let most = shared.max_pipeline_calls.min(room.max_in_flight);
     match calls.len() {
         0 => Err(Error::new(Code::InvalidArgument, "at least one call is needed").param("calls")),
         count if count > most => {
@@ -161,7 +161,7 @@ pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, incoming: &Inco
         options.encoding = call::encoding(encoding)?;
     }
     if let Some(timeout) = &call.timeout {
-        options.timeout = call::timeout(&incoming.worker.shared, timeout, "timeout")?;
+        options.timeout = call::timeout(&incoming.database.room, timeout, "timeout")?;
     }
     let given = Arguments::from_json(call.args.map_or(&[][..], |args| args.get().as_bytes()))?;
     Ok((id, given, options))

@@ -146,7 +146,7 @@ pub(super) async fn change(
 ) -> Result<Done, Error> {
     let started = Instant::now();
     let shared = &incoming.worker.shared;
-    let _in_flight = InFlight::enter(shared, 1)?;
+    let _in_flight = InFlight::enter(&incoming.database.room, 1)?;
     let attempt = async {
         call::check_callable(incoming.database, id)?;
         let rules = options.rules(shared);

@@ -33,7 +33,7 @@ struct Document<'a> {
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let shared = &incoming.worker.shared;
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(Error::new(Code::UnknownArgument, "a raw command takes encoding, integers, split and timeout in its query")
             .param(name.into_owned()));
@@ -41,7 +41,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let started = Instant::now();
-    let _in_flight = InFlight::enter(shared, 1)?;
+    let _in_flight = InFlight::enter(&incoming.database.room, 1)?;
     let (known, sent) = {
         let words = words(&body, &options, shared.max_value_bytes)?;
         let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();

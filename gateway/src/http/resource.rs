@@ -153,7 +153,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     if routes.is_empty() {
         return Err(method_not_allowed(allow(resource)));
     }
-    let options = Options::take(&incoming.worker.shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     let has_body = matches!(method, Method::Put | Method::Patch | Method::Post);
     let media = if has_body { request::content_type(&incoming.parts.headers)? } else { Media::Json };
     let body = if has_body { incoming.body(body).await? } else { Bytes::new() };
@@ -373,7 +373,7 @@ async fn parts(
     }
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
-    let _in_flight = InFlight::enter(shared, routes.len())?;
+    let _in_flight = InFlight::enter(&incoming.database.room, routes.len())?;
     let (plans, sent) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {

@@ -64,7 +64,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let shared = &incoming.worker.shared;
     let started = Instant::now();
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     // What happens as one has no parts.
     let split = options.in_parts.then_some("split".into());
     if let Some(name) = query.into_iter().next().map(|(name, _)| name).or(split) {
@@ -78,12 +78,12 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let Document { watch, calls } = request::document(&body, "calls", SHAPE)?;
-    pipeline::check_count(&calls, shared)?;
+    pipeline::check_count(&calls, shared, &incoming.database.room)?;
     if watch.len() > shared.max_pipeline_calls {
         let detail = format!("at most {} keys may be watched (limits.maxPipelineCalls)", shared.max_pipeline_calls);
         return Err(Error::new(Code::PipelineTooLarge, detail).param("watch"));
     }
-    let _in_flight = InFlight::enter(shared, calls.len())?;
+    let _in_flight = InFlight::enter(&incoming.database.room, calls.len())?;
 
     let watches: Vec<Watch> = watch
         .iter()

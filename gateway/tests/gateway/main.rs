@@ -8,6 +8,7 @@ mod calls;
 mod collections;
 mod compression;
 mod conformance;
+mod databases;
 mod documentation;
 mod drain;
 #[path = "../commands/family.rs"]

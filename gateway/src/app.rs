@@ -11,7 +11,7 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
-    backend::{self, Bounds, redis::Endpoint},
+    backend::{self, redis::Endpoint},
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
@@ -97,13 +97,7 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>
     let databases = databases
         .into_iter()
         .map(|(database, endpoint, room)| {
-            let bounds = Bounds {
-                result_bytes: room.max_result_bytes,
-                pending: room.max_in_flight,
-                own: room.max_own_connections,
-                silence: 2 * room.call_timeout,
-            };
-            let backend = backend::connect(&database, bounds, endpoint);
+            let backend = backend::connect(&database, room.bounds(), endpoint);
             worker::Database { backend, name: database.name, kind: "redis", room }
         })
         .collect();
@@ -112,7 +106,8 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>
     Worker::new(shared, databases, seed.wrapping_add((u64::MAX / workers as u64).wrapping_mul(index as u64)))
 }
 
-async fn endpoint(
+/// Where a database is. One that the gateway runs is started, and joins the children.
+pub(crate) async fn endpoint(
     database: &Database,
     secrets_dir: &std::path::Path,
     client_name: &str,

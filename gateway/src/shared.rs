@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 
-use crate::drain::Drain;
+use crate::{backend::Bounds, drain::Drain};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
@@ -75,6 +75,16 @@ impl Room {
             max_in_flight: count(limits.max_in_flight()),
             max_own_connections: count(limits.max_own_connections()),
             in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// What a connection to the database may use.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            result_bytes: self.max_result_bytes,
+            pending: self.max_in_flight,
+            own: self.max_own_connections,
+            silence: 2 * self.call_timeout,
         }
     }
 }

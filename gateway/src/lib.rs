@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod operation;
 pub mod probe;
 pub mod resp;
+pub mod scripts;
 pub mod shared;
 pub mod worker;

@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 
-use crate::{backend::Bounds, drain::Drain};
+use crate::{backend::Bounds, drain::Drain, scripts::Scripts};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
@@ -63,6 +63,8 @@ pub struct Room {
     pub max_own_connections: usize,
     /// Calls being served.
     pub in_flight: AtomicUsize,
+    /// What the server may have lost.
+    pub scripts: Scripts,
 }
 
 impl Room {
@@ -75,6 +77,7 @@ impl Room {
             max_in_flight: count(limits.max_in_flight()),
             max_own_connections: count(limits.max_own_connections()),
             in_flight: AtomicUsize::new(0),
+            scripts: Scripts::new(limits.script_cache_bytes().bytes()),
         }
     }
 

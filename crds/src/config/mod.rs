@@ -265,6 +265,8 @@ section! {
         max_value_bytes: Size = "16MiB";
         /// Bytes of one result as the database sends it.
         max_result_bytes: Size = "64MiB";
+        /// Bytes of scripts, loaded through the gateway, that are kept for each database for when its server has lost them.
+        script_cache_bytes: Size = "1MiB";
         /// Bytes of a request's line and headers.
         max_header_bytes: Size = "16KiB";
         /// Calls in one pipeline.

@@ -132,6 +132,7 @@ impl GatewayConfig {
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
             ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
+            ("limits.scriptCacheBytes", limits.script_cache_bytes(), 0, 1 << 30),
             ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
         ] {
             check_size(path, &size, least, most, findings);

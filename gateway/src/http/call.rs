@@ -11,7 +11,10 @@ use dbx_crds::config;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::request::{self, Media, Query};
+use super::{
+    request::{self, Media, Query},
+    scripts,
+};
 use crate::{
     backend::{self, Failure, Pending, Replies},
     error::{Code, Delivery, Error},
@@ -219,6 +222,7 @@ pub(super) fn start(
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
         }
+        scripts::by_hash(id, scratch);
         let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
         Ok((plan, sent.map_err(|failure| failure.error(plan.idempotent))?))
     })
@@ -291,11 +295,20 @@ pub(super) async fn run(
 ) -> Result<Done, Error> {
     let started = Instant::now();
     let _in_flight = InFlight::enter(&database.room, 1)?;
-    let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
-    let outcome = match queued {
-        Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {
-            Ok(frame) => Ok(Done { id, plan, frame }),
-            Err(failure) => Err(failure.error(plan.idempotent)),
+    let deadline = started + options.timeout;
+    let outcome = match arguments {
+        Ok(arguments) => match start(&worker.shared, database, id, &arguments, options) {
+            Ok((plan, sent)) => match sent.replies(database, deadline).await {
+                Ok(frame) if scripts::is_unknown(&frame) => {
+                    Box::pin(again(worker, database, id, &arguments, options, deadline, Done { id, plan, frame })).await
+                }
+                Ok(frame) => {
+                    scripts::learn(database, id, &arguments, options, &frame);
+                    Ok(Done { id, plan, frame })
+                }
+                Err(failure) => Err(failure.error(plan.idempotent)),
+            },
+            Err(error) => Err(error),
         },
         Err(error) => Err(error),
     };
@@ -305,4 +318,21 @@ pub(super) async fn run(
     };
     worker.counters.record(id, code, started.elapsed());
     outcome
+}
+
+/// Makes a call with the text of its script, which the server does not have. It has done nothing.
+async fn again(
+    worker: &Worker,
+    database: &Database,
+    id: Id,
+    arguments: &Arguments<'_>,
+    options: &Options,
+    deadline: Instant,
+    done: Done,
+) -> Result<Done, Error> {
+    let Some(mut command) = scripts::by_text(database, id, arguments, &options.rules(&worker.shared)) else { return Ok(done) };
+    let failed = |failure: Failure| failure.error(done.plan.idempotent);
+    let sent = options.submit(database, &mut command, smallvec![!id.operation().changes()]).map_err(failed)?;
+    let frame = sent.replies(database, deadline).await.map_err(failed)?;
+    Ok(Done { frame, ..done })
 }

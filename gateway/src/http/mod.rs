@@ -15,6 +15,7 @@ mod raw;
 mod request;
 mod resource;
 mod respond;
+mod scripts;
 pub mod stream;
 mod transaction;
 mod version;

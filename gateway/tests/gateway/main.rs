@@ -25,6 +25,7 @@ mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;
+mod scripts;
 mod support;
 mod topology;
 mod transactions;

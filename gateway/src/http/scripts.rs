@@ -1,0 +1,103 @@
+//! Scripts are sent by their hash, and by their text when the server does not have them: those of the recipes, and those that
+//! clients have loaded. A server that does not have a script has done nothing, so the call may be sent again.
+
+use std::sync::OnceLock;
+
+use bytes::{BufMut, BytesMut};
+use sha1::{Digest, Sha1};
+
+use super::call::Options;
+use crate::{
+    operation::{self, Group, Id, arguments::Arguments, encode::Rules, param::Kind},
+    resp,
+    scripts::{self, DIGITS, Sha},
+    worker::Database,
+};
+
+/// What a server says that does not have a script, and has done nothing. A script may answer an error that begins so, but no such line.
+const UNKNOWN: &[u8] = b"-NOSCRIPT No matching script. Please use EVAL.\r\n";
+
+/// Whether a reply says that the server does not have the script.
+pub(super) fn is_unknown(frame: &[u8]) -> bool {
+    frame == UNKNOWN
+}
+
+/// Turns a recipe's EVAL into an EVALSHA, which is shorter and costs the server no hashing. Other commands stay as they are.
+pub(super) fn by_hash(id: Id, command: &mut BytesMut) {
+    if id.operation().group != Group::Recipes {
+        return;
+    }
+    if let (Some(sha), Some((words, rest))) = (recipe(id), parts(command)) {
+        let mut short = BytesMut::with_capacity(words + DIGITS + 24);
+        short.put_slice(&command[..words]);
+        resp::write_bulk(&mut short, b"EVALSHA");
+        resp::write_bulk(&mut short, sha);
+        // The text of a script is longer than its hash, so there is room; what follows moves up.
+        let length = short.len() + command.len() - rest;
+        command[..short.len()].copy_from_slice(&short);
+        command.copy_within(rest.., short.len());
+        command.truncate(length);
+    }
+}
+
+/// The command again, with the script's text in place of its hash, if that is known.
+pub(super) fn by_text(database: &Database, id: Id, arguments: &Arguments<'_>, rules: &Rules) -> Option<BytesMut> {
+    let operation = id.operation();
+    let mut command = BytesMut::new();
+    operation.encode(arguments, rules, &mut command).ok()?;
+    if operation.group == Group::Recipes {
+        return Some(command);
+    }
+    let word: &[u8] = match operation.name {
+        "evalsha" => b"EVAL",
+        "evalsha_ro" => b"EVAL_RO",
+        _ => return None,
+    };
+    let sha = operation::bytes(arguments.get("sha1")?, operation::encode::Encoding::Utf8).ok()?;
+    let script = database.room.scripts.get(&scripts::sha(&sha)?)?;
+    let (words, rest) = parts(&command)?;
+    let mut long = BytesMut::with_capacity(command.len() + script.len() + 16);
+    long.put_slice(&command[..words]);
+    resp::write_bulk(&mut long, word);
+    resp::write_bulk(&mut long, &script);
+    long.put_slice(&command[rest..]);
+    Some(long)
+}
+
+/// Keeps a script that the server has taken.
+pub(super) fn learn(database: &Database, id: Id, arguments: &Arguments<'_>, options: &Options, frame: &[u8]) {
+    let operation = id.operation();
+    if operation.group != Group::Scripting || operation.name != "script_load" {
+        return;
+    }
+    let script = arguments.get("script").and_then(|script| operation::bytes(script, options.encoding).ok());
+    let sha = operation::render::value(frame).ok().flatten().and_then(scripts::sha);
+    if let (Some(sha), Some(script)) = (sha, script) {
+        database.room.scripts.keep(sha, &script);
+    }
+}
+
+/// Where the words of a command begin, and where those behind the first two do.
+fn parts(command: &[u8]) -> Option<(usize, usize)> {
+    let words = memchr::memchr(b'\n', command)? + 1;
+    let mut rest = &command[words..];
+    resp::take_frame(&mut rest)?;
+    resp::take_frame(&mut rest)?;
+    Some((words, command.len() - rest.len()))
+}
+
+/// The hash of a recipe's script.
+fn recipe(id: Id) -> Option<&'static Sha> {
+    static HASHES: OnceLock<Vec<Option<Sha>>> = OnceLock::new();
+    let hash = |id: Id| {
+        let operation = id.operation();
+        match operation.params.first()?.kind {
+            Kind::Fixed(script) if operation.group == Group::Recipes => {
+                let text: String = Sha1::digest(script).iter().map(|byte| format!("{byte:02x}")).collect();
+                scripts::sha(text.as_bytes())
+            }
+            _ => None,
+        }
+    };
+    HASHES.get_or_init(|| operation::ids().map(hash).collect())[id.index()].as_ref()
+}

@@ -222,7 +222,7 @@ pub(super) fn start(
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
         }
-        scripts::by_hash(id, scratch);
+        scripts::by_hash(database, id, scratch);
         let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
         Ok((plan, sent.map_err(|failure| failure.error(plan.idempotent))?))
     })

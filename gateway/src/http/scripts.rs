@@ -23,8 +23,8 @@ pub(super) fn is_unknown(frame: &[u8]) -> bool {
 }
 
 /// Turns a recipe's EVAL into an EVALSHA, which is shorter and costs the server no hashing. Other commands stay as they are.
-pub(super) fn by_hash(id: Id, command: &mut BytesMut) {
-    if id.operation().group != Group::Recipes {
+pub(super) fn by_hash(database: &Database, id: Id, command: &mut BytesMut) {
+    if id.operation().group != Group::Recipes || !operation::find("evalsha").is_some_and(|evalsha| database.backend.supports(evalsha)) {
         return;
     }
     if let (Some(sha), Some((words, rest))) = (recipe(id), parts(command)) {

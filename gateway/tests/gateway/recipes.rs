@@ -292,7 +292,8 @@ fn a_hash_is_replaced_as_one() {
     });
     for hash in results {
         let hash = hash.as_object().unwrap();
-        assert!(hash.values().all(|value| *value == (hash.len() - 1).to_string()), "{hash:?}");
+        let writer = (hash.len() - 1).to_string();
+        assert!(hash.values().all(|value| value == writer.as_str()), "{hash:?}");
     }
     let many: Vec<[String; 2]> = (0..5000).map(|field| [field.to_string(), "x".to_owned()]).collect();
     client.put("hashes/h", json!({ "fields": many, "ex": 60 }).to_string()).is(r#"{"result":5000}"#);

@@ -14,12 +14,13 @@ use crate::{
     worker::Database,
 };
 
-/// What a server says that does not have a script, and has done nothing. A script may answer an error that begins so, but no such line.
-const UNKNOWN: &[u8] = b"-NOSCRIPT No matching script. Please use EVAL.\r\n";
+/// What servers say that do not have a script, and have done nothing: Redis, and Valkey since version 9. A script may answer an error
+/// that begins so, but has no reason to answer such a line.
+const UNKNOWN: [&[u8]; 2] = [b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"];
 
 /// Whether a reply says that the server does not have the script.
 pub(super) fn is_unknown(frame: &[u8]) -> bool {
-    frame == UNKNOWN
+    frame.first() == Some(&b'-') && UNKNOWN.contains(&frame)
 }
 
 /// Turns a recipe's EVAL into an EVALSHA, which is shorter and costs the server no hashing. Other commands stay as they are.

@@ -76,7 +76,7 @@ fn what_the_gateway_has_not_seen_is_told() {
 fn a_script_that_has_run_is_not_run_again() {
     let app = App::start();
     let client = app.anonymous();
-    for message in ["NOSCRIPT mine", "NOSCRIPT No matching script."] {
+    for message in ["NOSCRIPT mine", "NOSCRIPT No matching script at all"] {
         let script = format!("redis.call('INCR', KEYS[1]) return redis.error_reply('{message}')");
         let sha = load(&client, &script);
         client.post(&format!("scripts/{sha}"), r#"{"keys":["n"]}"#).fails(404, "script_not_found", "");

@@ -11,11 +11,11 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
-    backend::{self, Bounds, redis::Endpoint},
+    backend::{self, redis::Endpoint},
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
-    shared::Shared,
+    shared::{Room, Shared},
     worker::{self, Worker, Workers},
 };
 
@@ -27,9 +27,11 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
 
     let shared = Arc::new(Shared::new(&config));
     let mut children = Vec::new();
-    let mut endpoints = Vec::new();
+    let mut databases = Vec::new();
     for database in &config.databases {
-        endpoints.push(Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?));
+        let endpoint = endpoint(database, &secrets_dir, &client_name, &mut children).await?;
+        let room = Room::new(&database.limits.over(&config.limits));
+        databases.push((database.clone(), Arc::new(endpoint), Arc::new(room)));
     }
 
     let data = config.data_address();
@@ -46,8 +48,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let (started, mut workers) = mpsc::channel(count);
     let (ended, mut ends) = mpsc::channel::<std::io::Result<()>>(count);
     for (index, listener) in listeners.into_iter().enumerate() {
-        let databases: Vec<_> = config.databases.iter().cloned().zip(endpoints.iter().cloned()).collect();
-        let (shared, started, ended) = (shared.clone(), started.clone(), ended.clone());
+        let (shared, databases, started, ended) = (shared.clone(), databases.clone(), started.clone(), ended.clone());
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
                 runtime.block_on(async {
@@ -86,26 +87,19 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     while let Some(end) = ends.recv().await {
         end?;
     }
-    tracing::info!(in_flight = shared.in_flight.load(Relaxed), "stopped");
+    let in_flight: usize = databases.iter().map(|(_, _, room)| room.in_flight.load(Relaxed)).sum();
+    tracing::info!(in_flight, "stopped");
     Ok(())
 }
 
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: usize, workers: usize) -> Worker {
-    let bounds = Bounds {
-        result_bytes: shared.max_result_bytes,
-        pending: shared.max_in_flight,
-        own: shared.max_own_connections,
-        waiting: shared.max_waiting_connections,
-        silence: 2 * shared.call_timeout,
-    };
+fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>)>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
-        .map(|(database, endpoint)| worker::Database {
-            backend: backend::connect(&database, bounds.clone(), endpoint),
-            channels: Arc::new(backend::channels::Nothing),
-            name: database.name,
-            kind: "redis",
+        .map(|(database, endpoint, room)| {
+            let backend = backend::connect(&database, room.bounds(shared.max_waiting_connections), endpoint);
+            let channels = Arc::new(backend::channels::Nothing);
+            worker::Database { backend, channels, name: database.name, kind: "redis", room }
         })
         .collect();
     // Ids start somewhere else in every process and every worker.
@@ -113,7 +107,8 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: 
     Worker::new(shared, databases, seed.wrapping_add((u64::MAX / workers as u64).wrapping_mul(index as u64)))
 }
 
-async fn endpoint(
+/// Where a database is. One that the gateway runs is started, and joins the children.
+pub(crate) async fn endpoint(
     database: &Database,
     secrets_dir: &std::path::Path,
     client_name: &str,

@@ -5,13 +5,14 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
-    path::Path,
     time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, ConfigError};
+use dbx_crds::config::GatewayConfig;
+
+use crate::config;
 
 /// HTTP in front of databases.
 #[derive(Debug, Parser)]
@@ -29,7 +30,14 @@ pub enum Command {
     /// Serve (the default).
     Run(Settings),
     /// Validate the configuration and print the one in force, defaults included, secrets as references.
-    Check(Settings),
+    Check {
+        /// The configuration that is meant.
+        #[command(flatten)]
+        settings: Settings,
+        /// Connect to each database once as well, and tell why one cannot be reached.
+        #[arg(long)]
+        connect: bool,
+    },
     /// Ask a running gateway whether it is ready; exits with 0 if it is and 1 if not. For container health checks.
     Health {
         /// The gateway's operations listener.
@@ -72,7 +80,7 @@ Examples:
   REDIS_URL=redis://localhost dbx-gateway
   dbx-gateway --database redis=redis://cache:6379 --database scratch=managed
   dbx-gateway --config gateway.yaml --set limits.maxInFlight=500
-  dbx-gateway check --config gateway.yaml
+  dbx-gateway check --config gateway.yaml --connect
 
   curl -X PUT localhost:3000/api/v1/redis/strings/greeting -d '{\"value\":\"hello\"}'
   curl localhost:3000/api/v1/redis/strings/greeting
@@ -113,14 +121,9 @@ impl Cli {
     }
 }
 
-/// The configuration in force as YAML, or everything that is wrong with it.
-pub fn check(
-    settings: &Settings,
-    environment: impl Iterator<Item = (String, String)>,
-    working_directory: &Path,
-) -> Result<String, Vec<ConfigError>> {
-    let effective = config::load(settings, environment, working_directory)?.effective();
-    Ok(serde_yaml::to_string(&effective).expect("a configuration is made of text, numbers, lists and sections"))
+/// The configuration in force as YAML.
+pub fn check(config: &GatewayConfig) -> String {
+    serde_yaml::to_string(&config.effective()).expect("a configuration is made of text, numbers, lists and sections")
 }
 
 /// Asks the operations listener at `address` for `/readyz`.

@@ -48,7 +48,7 @@ codes! {
     UnknownDatabase "unknown_database" 404 "There is no such database";
     RouteNotFound "route_not_found" 404 "There is nothing at this path";
     KeyNotFound "key_not_found" 404 "The key does not exist";
-    ScriptNotFound "script_not_found" 404 "The server does not have the script";
+    ScriptNotFound "script_not_found" 404 "The server does not have the script or function";
     GroupNotFound "group_not_found" 404 "The stream or its consumer group does not exist";
     MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here";
     NotAcceptable "not_acceptable" 406 "The answer cannot be given in a media type the request accepts";
@@ -194,6 +194,7 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("BUSYGROUP", Code::Conflict, false),
     ("BUSYKEY", Code::Conflict, false),
     ("NOSCRIPT", Code::ScriptNotFound, false),
+    ("ERR Function not found", Code::ScriptNotFound, false),
     ("NOGROUP", Code::GroupNotFound, false),
     ("NOAUTH", Code::BackendDenied, false),
     ("WRONGPASS", Code::BackendDenied, false),
@@ -223,6 +224,9 @@ pub fn from_redis(line: &[u8]) -> Error {
     let (code, retryable) = meaning(line);
     let mut error = Error::new(code, code.title());
     error.retryable = retryable;
+    if code == Code::ScriptNotFound {
+        error.detail = "nothing was done; load a script with `script_load` or send it with `eval`, a function with `function_load`".into();
+    }
     let text = String::from_utf8_lossy(line);
     match text.strip_prefix("DBX").and_then(|own| own.split_once(' ')) {
         // The gateway's own words in the place of a reply.

@@ -13,6 +13,8 @@ pub mod log;
 pub mod managed;
 pub mod metrics;
 pub mod operation;
+pub mod probe;
 pub mod resp;
+pub mod scripts;
 pub mod shared;
 pub mod worker;

@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use dbx_gateway::{
     app,
     cli::{self, Cli, Command},
-    config, log, operation,
+    config, log, operation, probe,
 };
 
 // The images are static, and musl's own allocator costs a call about as much as everything else together.
@@ -16,7 +16,12 @@ fn main() -> ExitCode {
     let here = std::env::current_dir().unwrap_or_default();
     let done = match Cli::from_arguments().into_command() {
         Command::Run(settings) => config::load(&settings, config::process_environment(), &here).map_err(lines).and_then(run),
-        Command::Check(settings) => cli::check(&settings, config::process_environment(), &here).map_err(lines).and_then(print),
+        Command::Check { settings, connect } => {
+            config::load(&settings, config::process_environment(), &here).map_err(lines).and_then(|config| {
+                print(cli::check(&config))?;
+                if connect { reach(&config) } else { Ok(()) }
+            })
+        }
         Command::Health { address } => cli::health(&address),
         Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
         Command::Reference { group } => operation::reference::text(group.as_deref()).and_then(print),
@@ -34,9 +39,21 @@ fn main() -> ExitCode {
 
 fn run(config: dbx_crds::config::GatewayConfig) -> Result<(), String> {
     log::start(&config.log);
-    let client_name = format!("dbx/{}", std::env::var("DBX_POD_NAME").unwrap_or_else(|_| "local".into()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(app::run(config, config::secret::directory(), client_name)).map_err(|error| format!("{error:#}"))
+    runtime()?.block_on(app::run(config, config::secret::directory(), client_name())).map_err(|error| format!("{error:#}"))
+}
+
+fn reach(config: &dbx_crds::config::GatewayConfig) -> Result<(), String> {
+    let failures = runtime()?.block_on(probe::connect(config, &config::secret::directory(), &client_name()));
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
+/// What connections are called in `CLIENT LIST`.
+fn client_name() -> String {
+    format!("dbx/{}", std::env::var("DBX_POD_NAME").unwrap_or_else(|_| "local".into()))
 }
 
 fn print(text: String) -> Result<(), String> {

@@ -141,7 +141,7 @@ pub fn render(workers: &Workers) -> String {
         family("dbx_calls_total", "Calls that ended, by operation and outcome.", MetricType::COUNTER, calls),
         family("dbx_call_duration_seconds", "How long calls took, from being read to their reply.", MetricType::HISTOGRAM, durations),
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
-        family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], shared.in_flight.load(Relaxed))]),
+        family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], workers.in_flight())]),
         family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
         family(
             "dbx_draining",

@@ -2,15 +2,13 @@
 
 use std::{sync::atomic::AtomicUsize, time::Duration};
 
-use dbx_crds::config::{GatewayConfig, Origins};
+use dbx_crds::config::{GatewayConfig, Limits, Origins};
 
-use crate::drain::Drain;
+use crate::{backend::Bounds, drain::Drain, scripts::Scripts};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
 pub struct Shared {
-    pub call_timeout: Duration,
-    pub max_call_timeout: Duration,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
     pub drain_propagation: Duration,
@@ -19,12 +17,9 @@ pub struct Shared {
     pub max_body_bytes: usize,
     pub max_key_bytes: usize,
     pub max_value_bytes: usize,
-    pub max_result_bytes: usize,
     pub max_header_bytes: usize,
     pub max_pipeline_calls: usize,
-    pub max_in_flight: usize,
     pub max_connections: usize,
-    pub max_own_connections: usize,
     pub max_socket_calls: usize,
     pub max_queued_bytes: usize,
     pub max_total_queued_bytes: usize,
@@ -36,8 +31,6 @@ pub struct Shared {
     pub hosts: Vec<String>,
     pub origins: Origins,
     pub access_log: bool,
-    /// Calls being served.
-    pub in_flight: AtomicUsize,
     /// Open client connections.
     pub connections: AtomicUsize,
     /// Open WebSockets and event streams.
@@ -52,10 +45,7 @@ impl Shared {
     /// Takes limits out of a configuration.
     pub fn new(config: &GatewayConfig) -> Self {
         let (limits, sockets) = (&config.limits, &config.sockets);
-        let count = |count: i32| usize::try_from(count).unwrap_or(0);
         Self {
-            call_timeout: limits.call_timeout().value(),
-            max_call_timeout: limits.max_call_timeout().value(),
             header_timeout: limits.header_timeout().value(),
             body_timeout: limits.body_timeout().value(),
             drain_propagation: config.drain.propagation().value(),
@@ -64,12 +54,9 @@ impl Shared {
             max_body_bytes: limits.max_body_bytes().bytes(),
             max_key_bytes: limits.max_key_bytes().bytes(),
             max_value_bytes: limits.max_value_bytes().bytes(),
-            max_result_bytes: limits.max_result_bytes().bytes(),
             max_header_bytes: limits.max_header_bytes().bytes(),
             max_pipeline_calls: count(limits.max_pipeline_calls()),
-            max_in_flight: count(limits.max_in_flight()),
             max_connections: count(limits.max_connections()),
-            max_own_connections: count(limits.max_own_connections()),
             max_socket_calls: count(sockets.max_calls()),
             max_queued_bytes: sockets.max_queued_bytes().bytes(),
             max_total_queued_bytes: sockets.max_total_queued_bytes().bytes(),
@@ -81,11 +68,56 @@ impl Shared {
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
             access_log: config.log.access(),
-            in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             sockets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             drain: Drain::default(),
         }
     }
+}
+
+/// What all workers share of one database: the limits that hold for it, and how many calls it is being asked. One that hangs fills
+/// its own room and no other's.
+#[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
+pub struct Room {
+    pub call_timeout: Duration,
+    pub max_call_timeout: Duration,
+    pub max_result_bytes: usize,
+    pub max_in_flight: usize,
+    pub max_own_connections: usize,
+    /// Calls being served.
+    pub in_flight: AtomicUsize,
+    /// What the server may have lost.
+    pub scripts: Scripts,
+}
+
+impl Room {
+    /// Takes the limits that are in force for a database.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            call_timeout: limits.call_timeout().value(),
+            max_call_timeout: limits.max_call_timeout().value(),
+            max_result_bytes: limits.max_result_bytes().bytes(),
+            max_in_flight: count(limits.max_in_flight()),
+            max_own_connections: count(limits.max_own_connections()),
+            in_flight: AtomicUsize::new(0),
+            scripts: Scripts::new(limits.script_cache_bytes().bytes()),
+        }
+    }
+
+    /// What a worker's connections to the database may use, of which so many are for what waits.
+    pub fn bounds(&self, waiting: usize) -> Bounds {
+        Bounds {
+            result_bytes: self.max_result_bytes,
+            pending: self.max_in_flight,
+            own: self.max_own_connections,
+            waiting,
+            silence: 2 * self.call_timeout,
+        }
+    }
+}
+
+/// A number that was found to be positive.
+fn count(count: i32) -> usize {
+    usize::try_from(count).unwrap_or(0)
 }

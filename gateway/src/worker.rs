@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend, State, channels::Channels},
     metrics::Counters,
-    shared::Shared,
+    shared::{Room, Shared},
 };
 
 /// A database as a worker serves it.
@@ -25,6 +25,8 @@ pub struct Database {
     pub backend: Arc<dyn Backend>,
     /// What this worker hears on its channels.
     pub channels: Arc<dyn Channels>,
+    /// What bounds the calls to it, from all workers.
+    pub room: Arc<Room>,
 }
 
 /// What one thread needs to serve calls.
@@ -70,6 +72,11 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// Calls being served.
+    pub fn in_flight(&self) -> usize {
+        self.all.first().map_or(0, |worker| worker.databases.iter().map(|database| database.room.in_flight.load(Relaxed)).sum())
+    }
+
     /// For each database its name, its kind and its state as every worker sees it.
     pub fn states(&self) -> Vec<(&str, &'static str, Vec<State>)> {
         let states = |index: usize| self.all.iter().map(|worker| worker.databases[index].backend.state()).collect();

@@ -2,11 +2,13 @@
 //! `DbxGateway.spec.config` is. Every setting is optional; its default is the literal beside it. A secret is a reference,
 //! never a value, so a configuration may be printed, hashed and put in a ConfigMap.
 
+mod database_limits;
 mod quantity;
 mod secret;
 mod url;
 mod validate;
 
+pub use database_limits::DatabaseLimits;
 pub use quantity::{Duration, Size};
 pub use secret::{KeyRef, SecretSource};
 pub use url::{Host, RedisAddress, RedisUrl};
@@ -99,6 +101,9 @@ pub struct Database {
     /// A Redis, or a server that speaks its protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// What bounds the calls to it, where that is not what bounds those to the others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: DatabaseLimits,
 }
 
 /// A Redis database: `url` of one that exists, or `managed` for one that DBX runs.
@@ -263,12 +268,15 @@ section! {
         max_value_bytes: Size = "16MiB";
         /// Bytes of one result as the database sends it.
         max_result_bytes: Size = "64MiB";
+        /// Bytes of scripts, loaded through the gateway, that are kept for each database for when its server has lost them.
+        script_cache_bytes: Size = "1MiB";
         /// Bytes of a request's line and headers.
         max_header_bytes: Size = "16KiB";
         /// Calls in one pipeline.
         #[schemars(range(min = 1, max = 100_000))]
         max_pipeline_calls: i32 = 1000;
-        /// Calls being served at once by the whole gateway; a pipeline counts each of its calls.
+        /// Calls to one database being served at once; a pipeline counts each of its calls. Each database has room of its
+        /// own, so that one that hangs takes none from the others.
         #[schemars(range(min = 1, max = 1_000_000))]
         max_in_flight: i32 = 10000;
         /// Open client connections of the whole gateway.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{AuthMode, Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
+use super::{AuthMode, Database, DatabaseLimits, Duration, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, Size};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,36 +120,29 @@ impl GatewayConfig {
 
     fn check_limits(&self, findings: &mut Findings) {
         let (limits, sockets) = (&self.limits, &self.sockets);
+        check_calls("limits", limits, findings);
         for (path, count, most) in [
             ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
-            ("limits.maxInFlight", limits.max_in_flight(), 1_000_000),
             ("limits.maxConnections", limits.max_connections(), 1_000_000),
-            ("limits.maxOwnConnections", limits.max_own_connections(), 10_000),
             ("sockets.maxCalls", sockets.max_calls(), 100_000),
             ("sockets.maxSubscriptions", sockets.max_subscriptions(), 100_000),
             ("sockets.maxWaitingConnections", sockets.max_waiting_connections(), 10_000),
             ("workers", self.workers.unwrap_or(1), 256),
         ] {
-            if !(1..=most).contains(&count) {
-                findings.add(path, format!("expected 1 to {most}, found {count}"));
-            }
+            check_count(path, count, most, findings);
         }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
             ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
-            ("limits.maxResultBytes", limits.max_result_bytes(), 1, 1 << 30),
+            ("limits.scriptCacheBytes", limits.script_cache_bytes(), 0, 1 << 30),
             ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
             ("sockets.maxQueuedBytes", sockets.max_queued_bytes(), 4096, 1 << 30),
             ("sockets.maxTotalQueuedBytes", sockets.max_total_queued_bytes(), 4096, 1 << 40),
         ] {
-            if !(least..=most).contains(&size.bytes()) {
-                findings.add(path, format!("expected {least} to {most} bytes, found {size}"));
-            }
+            check_size(path, &size, least, most, findings);
         }
         for (path, duration) in [
-            ("limits.callTimeout", limits.call_timeout()),
-            ("limits.maxCallTimeout", limits.max_call_timeout()),
             ("limits.headerTimeout", limits.header_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
             ("limits.idempotencyWindow", limits.idempotency_window()),
@@ -157,10 +150,39 @@ impl GatewayConfig {
             ("sockets.pingInterval", sockets.ping_interval()),
             ("sockets.idleTimeout", sockets.idle_timeout()),
         ] {
-            if duration.value().is_zero() {
-                findings.add(path, "has to be longer than nothing");
-            }
+            check_duration(path, &duration, findings);
         }
+        for (index, database) in self.databases.iter().enumerate().filter(|(_, database)| database.limits != DatabaseLimits::default()) {
+            // What is not said here is judged where it is said.
+            check_calls(&format!("databases[{index}].limits"), &database.limits.over(&Limits::default()), findings);
+        }
+    }
+}
+
+/// The limits that a database may have of its own.
+fn check_calls(path: &str, limits: &Limits, findings: &mut Findings) {
+    check_count(&format!("{path}.maxInFlight"), limits.max_in_flight(), 1_000_000, findings);
+    check_count(&format!("{path}.maxOwnConnections"), limits.max_own_connections(), 10_000, findings);
+    check_size(&format!("{path}.maxResultBytes"), &limits.max_result_bytes(), 1, 1 << 30, findings);
+    check_duration(&format!("{path}.callTimeout"), &limits.call_timeout(), findings);
+    check_duration(&format!("{path}.maxCallTimeout"), &limits.max_call_timeout(), findings);
+}
+
+fn check_count(path: &str, count: i32, most: i32, findings: &mut Findings) {
+    if !(1..=most).contains(&count) {
+        findings.add(path, format!("expected 1 to {most}, found {count}"));
+    }
+}
+
+fn check_size(path: &str, size: &Size, least: usize, most: usize, findings: &mut Findings) {
+    if !(least..=most).contains(&size.bytes()) {
+        findings.add(path, format!("expected {least} to {most} bytes, found {size}"));
+    }
+}
+
+fn check_duration(path: &str, duration: &Duration, findings: &mut Findings) {
+    if duration.value().is_zero() {
+        findings.add(path, "has to be longer than nothing");
     }
 }
 

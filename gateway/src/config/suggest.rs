@@ -32,7 +32,8 @@ fn closest(wrong: &str, candidates: impl Iterator<Item = (String, Path)>) -> Opt
     candidates
         .map(|(name, path)| (distance(&wrong, &plain(&name)), path))
         .filter(|(distance, _)| *distance <= wrong.len() / 3)
-        .min_by_key(|(distance, _)| *distance)
+        // Of those that are called the same, the one for all comes before the one for some.
+        .min_by_key(|(distance, path)| (*distance, path.names().len()))
         .map(|(_, path)| path)
 }
 

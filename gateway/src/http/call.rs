@@ -12,7 +12,10 @@ use futures::future::BoxFuture;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::request::{self, Media, Query};
+use super::{
+    request::{self, Media, Query},
+    scripts,
+};
 use crate::{
     backend::{self, Failure, Pending, Replies, Taken},
     error::{Code, Delivery, Error},
@@ -23,7 +26,7 @@ use crate::{
         render::Format,
     },
     resp,
-    shared::Shared,
+    shared::{Room, Shared},
     worker::{Database, Worker},
 };
 
@@ -77,10 +80,10 @@ impl Options {
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
-    pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
-        let mut options = Self::plain(shared.call_timeout, Encoding::Utf8, request::accept(headers)?);
+    pub(super) fn take(room: &Room, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
+        let mut options = Self::plain(room.call_timeout, Encoding::Utf8, request::accept(headers)?);
         if let Some(value) = headers.get(&TIMEOUT) {
-            options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+            options.timeout = timeout(room, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
         }
         if query.is_empty() {
             return Ok(options);
@@ -90,7 +93,7 @@ impl Options {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "timeout" => timeout(room, value, "timeout").map(|timeout| options.timeout = timeout),
                 "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
@@ -102,13 +105,13 @@ impl Options {
     }
 
     /// Those of one call among several, which may have its own.
-    pub(super) fn of_call(&self, shared: &Shared, given: Option<&str>, patience: Option<&str>) -> Result<Self, Error> {
+    pub(super) fn of_call(&self, room: &Room, given: Option<&str>, patience: Option<&str>) -> Result<Self, Error> {
         let mut options = *self;
         if let Some(given) = given {
             options.encoding = encoding(given)?;
         }
         if let Some(patience) = patience {
-            options.timeout = timeout(shared, patience, "timeout")?;
+            options.timeout = timeout(room, patience, "timeout")?;
         }
         Ok(options)
     }
@@ -169,27 +172,27 @@ fn in_parts(value: &str) -> Result<bool, Error> {
 }
 
 /// Reads a call's deadline, which is capped.
-fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
+fn timeout(room: &Room, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
         .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
-    Ok(timeout.value().min(shared.max_call_timeout))
+    Ok(timeout.value().min(room.max_call_timeout))
 }
 
 /// Counts calls being served, while it lives.
-pub(super) struct InFlight<S: Deref<Target = Shared>> {
-    shared: S,
+pub(super) struct InFlight<R: Deref<Target = Room>> {
+    room: R,
     calls: usize,
 }
 
-impl<S: Deref<Target = Shared>> InFlight<S> {
+impl<R: Deref<Target = Room>> InFlight<R> {
     /// Takes room for `calls`, or tells the caller to come back.
-    pub(super) fn enter(shared: S, calls: usize) -> Result<Self, Error> {
-        let before = shared.in_flight.fetch_add(calls, Ordering::Relaxed);
-        let entered = Self { shared, calls };
-        if before + calls > entered.shared.max_in_flight {
+    pub(super) fn enter(room: R, calls: usize) -> Result<Self, Error> {
+        let before = room.in_flight.fetch_add(calls, Ordering::Relaxed);
+        let entered = Self { room, calls };
+        if before + calls > entered.room.max_in_flight {
             return Err(Error::backend(
                 Code::Unavailable,
-                "the gateway serves as many calls as it may (limits.maxInFlight)",
+                "the gateway serves as many calls to this database as it may (limits.maxInFlight)",
                 Delivery::NotSent,
                 true,
             ));
@@ -198,9 +201,9 @@ impl<S: Deref<Target = Shared>> InFlight<S> {
     }
 }
 
-impl<S: Deref<Target = Shared>> Drop for InFlight<S> {
+impl<R: Deref<Target = Room>> Drop for InFlight<R> {
     fn drop(&mut self) {
-        self.shared.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
+        self.room.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
     }
 }
 
@@ -222,13 +225,7 @@ pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
 }
 
 /// Encodes a call and queues it.
-pub(super) fn start(
-    shared: &Shared,
-    database: &Database,
-    id: Id,
-    arguments: &Arguments<'_>,
-    options: &Options,
-) -> Result<(Plan, Sent), Error> {
+pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Arguments<'_>, options: &Options) -> Result<Queued, Error> {
     let operation = id.operation();
     let refusal = |mode: Mode| match (mode, options.patience) {
         (Mode::Blocking(_), Some(_)) => None,
@@ -248,11 +245,22 @@ pub(super) fn start(
         }
         if let (Mode::Blocking(_), Some(patience)) = (plan.mode, options.patience) {
             let command = Bytes::copy_from_slice(scratch);
-            return Ok((plan, Sent::Waiting(database.backend.wait(id, command, Instant::now() + patience))));
+            let sent = Sent::Waiting(database.backend.wait(id, command, Instant::now() + patience));
+            return Ok(Queued { plan, sent, script: None });
         }
+        let script = scripts::keep(id, scratch);
+        scripts::by_hash(database, id, scratch);
         let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
-        Ok((plan, sent.map_err(|failure| failure.error(plan.idempotent))?))
+        Ok(Queued { plan, sent: sent.map_err(|failure| failure.error(plan.idempotent))?, script })
     })
+}
+
+/// A call on its way.
+pub(super) struct Queued {
+    pub(super) plan: Plan,
+    pub(super) sent: Sent,
+    /// The command as it would be sent whole, of those that run or load a script.
+    script: Option<Bytes>,
 }
 
 /// Commands on their way.
@@ -344,7 +352,7 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&*worker.shared, 1)?;
+    let _in_flight = InFlight::enter(&*database.room, 1)?;
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     finish(worker, database, id, queued, started, options).await
 }
@@ -354,13 +362,20 @@ pub(super) async fn finish(
     worker: &Worker,
     database: &Database,
     id: Id,
-    queued: Result<(Plan, Sent), Error>,
+    queued: Result<Queued, Error>,
     started: Instant,
     options: &Options,
 ) -> Result<Done, Error> {
+    let deadline = started + options.timeout;
     let outcome = match queued {
-        Ok((plan, sent)) => match sent.reply(database, started + options.timeout).await {
-            Ok((frame, taken)) => Ok(Done { id, plan, frame, taken }),
+        Ok(Queued { plan, sent, script }) => match sent.reply(database, deadline).await {
+            Ok((frame, taken)) => {
+                let done = Done { id, plan, frame, taken };
+                match script {
+                    Some(script) => Box::pin(scripted(database, done, &script, options, deadline)).await,
+                    None => Ok(done),
+                }
+            }
             Err(failure) => Err(failure.error(plan.idempotent)),
         },
         Err(error) => Err(error),
@@ -371,4 +386,18 @@ pub(super) async fn finish(
     };
     worker.counters.record(id, code, started.elapsed());
     outcome
+}
+
+/// Makes a call with the text of its script if the server does not have it, in which case it has done nothing; keeps a script
+/// that the server has taken.
+async fn scripted(database: &Database, done: Done, script: &[u8], options: &Options, deadline: Instant) -> Result<Done, Error> {
+    if !scripts::is_unknown(&done.frame) {
+        scripts::learn(database, done.id, script, &done.frame);
+        return Ok(done);
+    }
+    let Some(mut command) = scripts::by_text(database, done.id, script) else { return Ok(done) };
+    let failed = |failure: Failure| failure.error(done.plan.idempotent);
+    let sent = options.submit(database, &mut command, smallvec![!done.id.operation().changes()]).map_err(failed)?;
+    let frame = sent.replies(database, deadline).await.map_err(failed)?;
+    Ok(Done { frame, ..done })
 }

@@ -43,12 +43,12 @@ pub(super) enum Next {
 }
 
 /// Sends one command on the connection that calls share.
-pub(super) async fn command(worker: &Worker, database: &Database, words: &[&[u8]]) -> Result<Bytes, Error> {
+pub(super) async fn command(database: &Database, words: &[&[u8]]) -> Result<Bytes, Error> {
     let mut command = BytesMut::new();
     resp::write_command(&mut command, words);
     let failed = |failure: Failure| failure.error(true);
     let pending = database.backend.submit(&command, smallvec![true]).map_err(failed)?;
-    let frame = backend::replies(pending, Instant::now() + worker.shared.call_timeout).await.map_err(failed)?;
+    let frame = backend::replies(pending, Instant::now() + database.room.call_timeout).await.map_err(failed)?;
     check(frame)
 }
 
@@ -78,12 +78,12 @@ impl Follower {
         let last = match from {
             Some(from) => {
                 // What is no stream is found out before anything is promised.
-                command(&worker, &worker.databases[database], &[b"XLEN", &key]).await?;
+                command(&worker.databases[database], &[b"XLEN", &key]).await?;
                 Bytes::copy_from_slice(from.as_bytes())
             }
             // Not `$`, which is another place after every interruption.
             None => {
-                let frame = command(&worker, &worker.databases[database], &[b"XREVRANGE", &key, b"+", b"-", b"COUNT", b"1"]).await?;
+                let frame = command(&worker.databases[database], &[b"XREVRANGE", &key, b"+", b"-", b"COUNT", b"1"]).await?;
                 ids(&frame).last().map_or_else(|| Bytes::from_static(b"0"), |id| frame.slice_ref(id))
             }
         };

@@ -95,7 +95,8 @@ impl Record {
     async fn make(&self, worker: &Arc<Worker>, parts: &Parts, body: Bytes, id: &HeaderValue) -> Result<Response<Body>, Error> {
         let shared = &worker.shared;
         let hash = hash_request(parts, &body);
-        let lease = milliseconds(shared.max_call_timeout + shared.call_timeout);
+        let room = &self.database(worker)?.room;
+        let lease = milliseconds(room.max_call_timeout + room.call_timeout);
         let pending = State::Pending { lease, window: milliseconds(shared.idempotency_window) };
         match self.claim(worker, &hash, &pending).await? {
             Some((known, _)) if known != hash => {
@@ -203,11 +204,14 @@ impl Record {
         self.call(worker, "set", arguments).await
     }
 
-    async fn call(&self, worker: &Arc<Worker>, name: &str, arguments: Arguments<'_>) -> Result<call::Done, Error> {
-        let database: &Database =
-            worker.database(&self.name).ok_or_else(|| Error::new(Code::UnknownDatabase, Code::UnknownDatabase.title()))?;
+    fn database<'w>(&self, worker: &'w Worker) -> Result<&'w Database, Error> {
+        worker.database(&self.name).ok_or_else(|| Error::new(Code::UnknownDatabase, Code::UnknownDatabase.title()))
+    }
+
+    async fn call(&self, worker: &Worker, name: &str, arguments: Arguments<'_>) -> Result<call::Done, Error> {
+        let database = self.database(worker)?;
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;
-        let options = Options::plain(worker.shared.call_timeout, Encoding::Utf8, Media::Json);
+        let options = Options::plain(database.room.call_timeout, Encoding::Utf8, Media::Json);
         let done = call::run(worker, database, id, Ok(arguments), &options).await.map_err(|mut error| {
             // Whatever became of the record, the change was not made.
             error.retryable |= std::mem::take(&mut error.outcome_unknown);

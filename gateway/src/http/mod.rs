@@ -4,6 +4,7 @@
 mod atomic;
 mod bytes;
 mod call;
+mod compression;
 mod docs;
 mod entries;
 mod idempotency;
@@ -15,6 +16,7 @@ mod raw;
 mod request;
 mod resource;
 mod respond;
+mod scripts;
 mod socket;
 pub mod stream;
 mod transaction;
@@ -118,6 +120,9 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         );
     }
     response.headers_mut().insert(REQUEST_ID, id);
+    if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
+        response = Box::pin(compression::compress(&parts.headers, response)).await;
+    }
     response
 }
 
@@ -221,7 +226,7 @@ impl<'a> Incoming<'a> {
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
     async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
         let mut query = request::query(&self.parts.uri)?;
-        let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
+        let options = Options::take(&self.database.room, &self.parts.headers, &mut query)?;
         if let Some((name, _)) = query.into_iter().next() {
             return Err(Error::new(
                 Code::UnknownArgument,

@@ -18,7 +18,7 @@ use crate::{
     backend::{self, Replies},
     error::{Code, Error},
     operation::{self, Id, arguments::Arguments, encode::Plan},
-    shared::Shared,
+    shared::{Room, Shared},
 };
 
 /// `{"calls": […]}`.
@@ -60,7 +60,7 @@ pub(super) struct Queued {
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let shared = &incoming.worker.shared;
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
             .param(name.into_owned()));
@@ -70,17 +70,17 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let calls = read(&body, shared)?;
-    let _in_flight = InFlight::enter(&**shared, calls.len())?;
+    let calls = read(&body, shared, &incoming.database.room)?;
+    let _in_flight = InFlight::enter(&*incoming.database.room, calls.len())?;
     let mut out = Vec::new();
     queue(incoming.scope(), &calls, &body, &options).finish(incoming.scope(), &mut out).await;
     Ok(respond::json(out))
 }
 
 /// Reads the document of a pipeline.
-pub(super) fn read<'a>(document: &'a [u8], shared: &Shared) -> Result<Vec<&'a RawValue>, Error> {
+pub(super) fn read<'a>(document: &'a [u8], shared: &Shared, room: &Room) -> Result<Vec<&'a RawValue>, Error> {
     let Document { calls } = request::document(document, "calls", "{\"calls\": [{\"op\": …, \"args\": {…}}, …]}")?;
-    check_count(&calls, shared)?;
+    check_count(&calls, shared, room)?;
     Ok(calls)
 }
 
@@ -120,9 +120,9 @@ impl Queued {
 }
 
 /// Whether there are as many calls as there may be.
-pub(super) fn check_count(calls: &[&RawValue], shared: &Shared) -> Result<(), Error> {
+pub(super) fn check_count(calls: &[&RawValue], shared: &Shared, room: &Room) -> Result<(), Error> {
     // More calls than may be in flight would never find room.
-    let most = shared.max_pipeline_calls.min(shared.max_in_flight);
+    let most = shared.max_pipeline_calls.min(room.max_in_flight);
     match calls.len() {
         0 => Err(Error::new(Code::InvalidArgument, "at least one call is needed").param("calls")),
         count if count > most => {
@@ -176,7 +176,7 @@ pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, scope: Scope<'_
         Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
     })?;
     let id = operation::find(&call.op).ok_or_else(unknown_operation)?;
-    let options = options.of_call(&scope.worker.shared, call.encoding.as_deref(), call.timeout.as_deref())?;
+    let options = options.of_call(&scope.database.room, call.encoding.as_deref(), call.timeout.as_deref())?;
     let given = Arguments::from_json(call.args.map_or(&[][..], |args| args.get().as_bytes()))?;
     Ok((id, given, options))
 }

@@ -12,6 +12,8 @@ use super::{
     Incoming,
     atomic::{self, Commands, Expected, Outcome, Watch},
     call::{self, Done, InFlight, Options},
+    compression::Coding,
+    respond,
     version::Version,
 };
 use crate::{
@@ -25,7 +27,6 @@ pub(super) const HASHED: usize = 64 << 10;
 const ATTEMPTS: usize = 16;
 
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
-const VARY: HeaderValue = HeaderValue::from_static("Accept, Authorization");
 
 /// What a request depends on.
 #[derive(Default)]
@@ -97,23 +98,34 @@ pub(super) fn read(incoming: Incoming<'_>, done: &Done, options: &Options, preco
     }
     let tag = version.tag(options);
     let known = match &preconditions.not {
-        None => false,
-        Some(Tags::Any) => true,
-        Some(Tags::These { texts, .. }) => texts.iter().any(|text| text.as_bytes() == tag.as_bytes()),
+        None => None,
+        Some(Tags::Any) => Some(tag.clone()),
+        Some(Tags::These { texts, .. }) => known(texts, &tag, &incoming.parts.headers),
     };
-    let mut response = if known {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        incoming.result(done, options)?
+    let (mut response, tag) = match known {
+        Some(tag) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            (response, tag)
+        }
+        None => (incoming.result(done, options)?, tag),
     };
     let headers = response.headers_mut();
     headers.reserve(4);
     headers.insert(header::ETAG, tag);
     headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
-    headers.insert(header::VARY, VARY);
+    headers.insert(header::VARY, respond::VARY);
     Ok(response)
+}
+
+/// The tag among those a client has that stands for the representation it would get, plain or in a coding that it reads.
+fn known(texts: &[String], plain: &HeaderValue, asked: &HeaderMap) -> Option<HeaderValue> {
+    let has = |tag: &HeaderValue| texts.iter().any(|text| text.as_bytes() == tag.as_bytes());
+    if has(plain) {
+        return Some(plain.clone());
+    }
+    let coded = Coding::ALL.into_iter().filter(|coding| coding.is_accepted(asked));
+    coded.filter_map(|coding| coding.tag(plain)).find(has)
 }
 
 /// A value that a change depends on: its key, and the call that reads it.
@@ -134,7 +146,7 @@ pub(super) async fn change(
 ) -> Result<Done, Error> {
     let started = Instant::now();
     let shared = &incoming.worker.shared;
-    let _in_flight = InFlight::enter(&**shared, 1)?;
+    let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
     let attempt = async {
         call::check_callable(incoming.database, id)?;
         let rules = options.rules(shared);

@@ -43,16 +43,15 @@ pub(super) struct Queued {
 }
 
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
-    let shared = &incoming.worker.shared;
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(Error::new(Code::UnknownArgument, "a raw command takes encoding, integers, split and timeout in its query")
             .param(name.into_owned()));
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let _in_flight = InFlight::enter(&**shared, 1)?;
+    let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
     let queued = queue(incoming.scope(), &body, &options)?;
     let frame = queued.reply(incoming.scope()).await?;
     if options.accept == Media::Bytes {

@@ -167,6 +167,10 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<Media, Error> {
 
 /// Reads a body of at most `most` bytes that arrives within `time`.
 pub(super) async fn body(headers: &HeaderMap, mut body: Body, most: usize, time: Duration) -> Result<Bytes, Error> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Error::new(Code::UnsupportedMediaType, "bodies are read as they are; send this one without compressing it")
+            .param("Content-Encoding"));
+    }
     let too_large = || Error::new(Code::BodyTooLarge, format!("a body may have at most {most} bytes (limits.maxBodyBytes)"));
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());

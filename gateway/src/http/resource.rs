@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    http::{self, Response},
+    http::{self, Response, header},
 };
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use super::{
     request,
     request::{Media, Query},
     respond, unknown_operation,
+    version::Version,
 };
 use crate::{
     backend::Replies,
@@ -43,6 +44,14 @@ const CONDITIONS: (&[&str], &[&str]) = (&["nx", "xx", "gt", "lt"], &["ifeq", "if
 struct Resource {
     segments: Vec<Segment>,
     routes: Vec<(Id, &'static Route)>,
+}
+
+impl Resource {
+    /// What reads the single value that is there, if one is.
+    fn value(&self) -> Option<Id> {
+        let reads = |(_, route): &&(Id, &'static Route)| route.method == Method::Get && route.projection == Projection::Value;
+        self.routes.iter().find(reads).map(|(id, _)| *id)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,7 +153,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     if routes.is_empty() {
         return Err(method_not_allowed(allow(resource)));
     }
-    let options = Options::take(&incoming.worker.shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     let has_body = matches!(method, Method::Put | Method::Patch | Method::Post);
     let media = if has_body { request::content_type(&incoming.parts.headers)? } else { Media::Json };
     let body = if has_body { incoming.body(body).await? } else { Bytes::new() };
@@ -253,8 +262,7 @@ impl Read<'_> {
 
     /// The single value at this place, which a change may depend on.
     fn value(&self, resource: &Resource) -> Result<Option<Place<'_>>, Error> {
-        let reads = |(_, route): &&(Id, &'static Route)| route.method == Method::Get && route.projection == Projection::Value;
-        let Some((read, _)) = resource.routes.iter().find(reads) else { return Ok(None) };
+        let Some(read) = resource.value() else { return Ok(None) };
         let params = read.operation().params;
         let full = |name: &str| params.iter().find(|param| param.answers_to(name)).map(|param| param.name);
         let mut arguments = Arguments::default();
@@ -263,7 +271,7 @@ impl Read<'_> {
             Some(Given::Bytes(key)) => key.to_vec(),
             _ => return Ok(None),
         };
-        Ok(Some(Place { key, read: *read, arguments }))
+        Ok(Some(Place { key, read, arguments }))
     }
 
     /// Which of the operations is meant, and its arguments.
@@ -307,6 +315,7 @@ async fn one(
     let absent = given.is_true("nx");
     let conditional = CONDITIONS.0.iter().any(|flag| given.is_true(flag)) || CONDITIONS.1.iter().any(|name| given.get(name).is_some());
     let is_value = route.method == Method::Get && route.projection == Projection::Value;
+    let stored = if route.method == Method::Put && resource.value().is_some() { Version::stored(&given, options) } else { None };
     if is_value
         && options.accept == Media::Bytes
         && let Some(parts) = bytes::parts(id)
@@ -315,15 +324,25 @@ async fn one(
     {
         return bytes::read(incoming, place, parts, options, &preconditions).await;
     }
-    if is_value || preconditions.is_empty() {
+    let done = if is_value || preconditions.is_empty() {
         let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
         found(&done, route, absent, conditional)?;
-        return if is_value { precondition::read(incoming, &done, options, &preconditions) } else { incoming.result(&done, options) };
+        if is_value {
+            return precondition::read(incoming, &done, options, &preconditions);
+        }
+        done
+    } else {
+        let Some(place) = read.value(resource)? else { return Err(precondition::no_version(&preconditions)) };
+        let done = precondition::change(incoming, place, preconditions, id, &given, options).await?;
+        found(&done, route, absent, conditional)?;
+        done
+    };
+    let mut response = incoming.result(&done, options)?;
+    // A value before it, where that is the reply, does not say whether another was stored.
+    if let Some(version) = stored.filter(|_| matches!(done.frame.first(), Some(b'+' | b':'))) {
+        response.headers_mut().insert(header::ETAG, version.tag(options));
     }
-    let Some(place) = read.value(resource)? else { return Err(precondition::no_version(&preconditions)) };
-    let done = precondition::change(incoming, place, preconditions, id, &given, options).await?;
-    found(&done, route, absent, conditional)?;
-    incoming.result(&done, options)
+    Ok(response)
 }
 
 /// Refuses a reply that says that there is nothing, or that a condition does not hold.
@@ -354,7 +373,7 @@ async fn parts(
     }
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
-    let _in_flight = InFlight::enter(&**shared, routes.len())?;
+    let _in_flight = InFlight::enter(&*incoming.database.room, routes.len())?;
     let (plans, sent) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {

@@ -5,6 +5,9 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
 };
 
+use hyper::body::Body as _;
+
+use super::compression::SHORT;
 use crate::error::{Code, Error};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -14,11 +17,22 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// What an answer depends on besides its URL, for caches.
+pub(super) const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding, Authorization");
+
 /// A JSON document that has been written already.
 pub(super) fn json(body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    if response.body().size_hint().lower() > SHORT {
+        response.headers_mut().insert(header::VARY, VARY);
+    }
     response
+}
+
+/// Whether a `Content-Type` of ours is that of JSON.
+pub(super) fn is_json(content_type: &HeaderValue) -> bool {
+    content_type == JSON || content_type == PROBLEM
 }
 
 /// A value as it is.

@@ -70,9 +70,8 @@ pub(super) struct Transaction {
 }
 
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
-    let shared = &incoming.worker.shared;
     let mut query = request::query(&incoming.parts.uri)?;
-    let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
+    let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     // What happens as one has no parts.
     let split = options.in_parts.then_some("split".into());
     if let Some(name) = query.into_iter().next().map(|(name, _)| name).or(split) {
@@ -86,7 +85,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let transaction = read(incoming.scope(), &body, &options)?;
-    let _in_flight = InFlight::enter(&**shared, transaction.len())?;
+    let _in_flight = InFlight::enter(&*incoming.database.room, transaction.len())?;
     let mut out = Vec::new();
     transaction.run(incoming.scope(), &mut out).await?;
     Ok(respond::json(out))
@@ -96,7 +95,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
 pub(super) fn read(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<Transaction, Error> {
     let shared = &scope.worker.shared;
     let Document { watch, calls } = request::document(document, "calls", SHAPE)?;
-    pipeline::check_count(&calls, shared)?;
+    pipeline::check_count(&calls, shared, &scope.database.room)?;
     if watch.len() > shared.max_pipeline_calls {
         let detail = format!("at most {} keys may be watched (limits.maxPipelineCalls)", shared.max_pipeline_calls);
         return Err(Error::new(Code::PipelineTooLarge, detail).param("watch"));

@@ -36,9 +36,11 @@ pub(super) fn describe(paths: &mut BTreeMap<String, Map<String, Value>>) {
             }
             let failed = json!({"$ref": "#/components/responses/412"});
             endpoint["responses"]["412"] = failed;
-            if reads {
-                let headers = json!({"ETag": {"schema": {"type": "string"}, "description": "The version of the value"}});
+            let headers = json!({"ETag": {"schema": {"type": "string"}, "description": "The version of the value"}});
+            if reads || method == "put" {
                 endpoint["responses"]["200"]["headers"] = headers.clone();
+            }
+            if reads {
                 if path.ends_with("/strings/{key}") {
                     ranges(endpoint);
                 }

@@ -45,7 +45,7 @@ use std::sync::OnceLock;
 
 pub use access::{Access, Category, Class};
 use param::Param;
-pub use read::base64;
+pub use read::{base64, bytes};
 use route::Route;
 use shape::Shape;
 

@@ -192,22 +192,26 @@ impl Encoder<'_, '_> {
         Ok(())
     }
 
-    /// A byte string: a string in the encoding of the call, or a number's literal.
     fn bytes<'g>(&self, given: &'g Given<'_>) -> Result<Cow<'g, [u8]>, Error> {
-        let text = match given {
-            Given::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
-            Given::Text(text) => Cow::Borrowed(text.as_ref()),
-            Given::Element(_) => return Err(invalid("It has to be a string")),
-            Given::Json(raw) => match text(raw)? {
-                Some(text) => text,
-                None => return number(raw).map(|number| Cow::Borrowed(number.as_bytes())).ok_or_else(|| invalid("It has to be a string")),
-            },
-        };
-        match (self.rules.encoding, text) {
-            (Encoding::Base64, text) => decode(&text),
-            (Encoding::Utf8, Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
-            (Encoding::Utf8, Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
-        }
+        bytes(given, self.rules.encoding)
+    }
+}
+
+/// Reads a byte string: a string in the encoding of the call, or a number's literal.
+pub fn bytes<'g>(given: &'g Given<'_>, encoding: Encoding) -> Result<Cow<'g, [u8]>, Error> {
+    let text = match given {
+        Given::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
+        Given::Text(text) => Cow::Borrowed(text.as_ref()),
+        Given::Element(_) => return Err(invalid("It has to be a string")),
+        Given::Json(raw) => match text(raw)? {
+            Some(text) => text,
+            None => return number(raw).map(|number| Cow::Borrowed(number.as_bytes())).ok_or_else(|| invalid("It has to be a string")),
+        },
+    };
+    match (encoding, text) {
+        (Encoding::Base64, text) => decode(&text),
+        (Encoding::Utf8, Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
+        (Encoding::Utf8, Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
     }
 }
 

@@ -5,6 +5,7 @@
 use super::access::Category::{Read, Scripting, Slow, Write};
 use super::param::Kind::{Bytes, Choice, Integer, Key};
 use super::param::{Count, Kind, Layout, Param, Role, Word};
+use super::route::{Method::Put, Projection, Route};
 use super::shape::{Field, Shape};
 use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
 use crate::error::Code;
@@ -311,6 +312,34 @@ pub(super) const OPERATIONS: &[Operation] = &[
             arguments: r#"{"key":"news:kept","channel":"news","message":"Hello","retain":100}"#,
             answer: r#"{"result":"1526919030474-55"}"#,
             exact: false,
+        },
+    },
+    Operation {
+        name: "replace_hash",
+        command: EVAL,
+        group: Group::Recipes,
+        summary: "Stores a hash that has these fields and no others, in place of the one before and of its time to live: a reader sees the one or the \
+                  other, whole. The result is how many fields it has",
+        since: SINCE,
+        params: &[
+            Param::fixed(include_str!("scripts/replace_hash.lua")),
+            ONE_KEY,
+            Param::key(Role::WRITE),
+            Param::required("fields", Kind::Pairs(&Bytes, &Bytes, Layout::Counted), "Fields and their values"),
+            Param::one_of("expiration", TTL),
+        ],
+        reply: Shape::Integer,
+        mode: Mode::Call,
+        access: ACCESS,
+        idempotent: true,
+        split: Split::Never,
+        routes: &[Route::only(Put, "/hashes/{key}", Projection::Collection)],
+        errors: &[Code::WrongType, Code::RedisError],
+        example: Example {
+            given: &["HSET a f 1 g 2"],
+            arguments: r#"{"key":"a","fields":{"f":"3"}}"#,
+            answer: r#"{"result":1}"#,
+            exact: true,
         },
     },
     Operation {

@@ -118,7 +118,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: false,
         split: Split::Never,
         routes: &[Route::only(Post, "/functions/{function}", Projection::Value)],
-        errors: &[Code::RedisError],
+        errors: &[Code::ScriptNotFound, Code::RedisError],
         example: Example {
             given: &[LIBRARY],
             arguments: r#"{"function":"f","keys":["a"],"args":["b"]}"#,
@@ -139,7 +139,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         idempotent: true,
         split: Split::Never,
         routes: &[],
-        errors: &[Code::RedisError],
+        errors: &[Code::ScriptNotFound, Code::RedisError],
         example: Example {
             given: &[LIBRARY],
             arguments: r#"{"function":"f","keys":["a"],"args":["b"]}"#,

@@ -97,7 +97,7 @@ fn the_last_layer_wins() {
 fn one_variable_is_enough() {
     let one = nothing().env("REDIS_URL", "redis://:secret@host");
     assert_eq!(one.value("/databases"), json!([{ "name": "redis", "redis": { "url": "redis://:secret@host" } }]));
-    let shown = cli::check(&one.flags, one.environment.clone().into_iter(), one.directory.path()).unwrap();
+    let shown = cli::check(&one.load().unwrap());
     assert!(shown.contains("redis://:***@host") && !shown.contains("secret"), "{shown}");
     assert_eq!(nothing().dotenv("REDIS_URL=redis://host").value("/databases/0/redis/url"), "redis://host");
     assert_eq!(given().env("REDIS_URL", "redis://other").value("/databases"), given().value("/databases"));

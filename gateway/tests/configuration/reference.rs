@@ -19,6 +19,7 @@ fn sample(path: &str, wants: &str) -> Value {
         (path, "settings") if path.ends_with("From") => json!({ "file": "some" }),
         (path, "settings") if path.ends_with("KeyRef") => json!({ "name": "some", "key": "thing" }),
         ("databases.0.redis.sentinel", _) => json!({ "username": "other" }),
+        ("databases.0.limits", _) => json!({ "maxInFlight": 77 }),
         ("databases.0.redis.tls", _) => json!({ "serverName": "other" }),
         ("databases.0.redis.managed.storage", _) => json!("2Gi"),
         ("log.format", _) => json!("human"),

@@ -139,6 +139,7 @@ fn every_route_of_the_table_is_called() {
         ("DELETE", "hashes/h/fields/f", "", r#"{"result":1}"#),
         ("DELETE", "hashes/h?field=g&field=none", "", r#"{"result":1}"#),
         ("PATCH", "hashes/h", r#"{"fields":{"f":"1"}}"#, r#"{"result":1}"#),
+        ("PUT", "hashes/h", r#"{"fields":{"g":"1"},"ex":60}"#, r#"{"result":1}"#),
         ("DELETE", "hashes/h", "", r#"{"result":1}"#),
         ("POST", "lists/l", r#"{"elements":["b","c"]}"#, r#"{"result":2}"#),
         ("POST", "lists/l", r#"{"elements":["a"],"left":true}"#, r#"{"result":3}"#),

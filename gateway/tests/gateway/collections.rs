@@ -117,7 +117,7 @@ fn every_path_says_what_can_be_done_there() {
     let app = App::start();
     let client = app.anonymous();
     for (path, allowed) in [
-        ("hashes/a", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("hashes/a", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("hashes/a/fields/f", "DELETE, GET, HEAD, OPTIONS, PUT"),
         ("lists/a", "DELETE, GET, HEAD, OPTIONS, POST"),
         ("lists/a/items/0", "GET, HEAD, OPTIONS, PUT"),

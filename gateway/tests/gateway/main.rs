@@ -6,7 +6,9 @@
 mod bad_input;
 mod calls;
 mod collections;
+mod compression;
 mod conformance;
+mod databases;
 mod documentation;
 mod drain;
 #[path = "../commands/family.rs"]
@@ -24,6 +26,7 @@ mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;
+mod scripts;
 mod support;
 mod topology;
 mod transactions;

@@ -279,3 +279,35 @@ fn recipes_outlive_the_scripts_of_the_server() {
     });
     assert_eq!(get(&app.anonymous(), "n"), ((CLIENTS - 1) * CALLS).to_string());
 }
+
+#[test]
+fn a_hash_is_replaced_as_one() {
+    let app = App::start();
+    let client = app.anonymous();
+    // Each writer stores a hash of its own size; what is read is always one of them, whole.
+    let results = race(&app, |client, number, _| {
+        let fields: Vec<[String; 2]> = (0..=number).map(|field| [format!("{number}-{field}"), number.to_string()]).collect();
+        assert_eq!(client.put("hashes/h", json!({ "fields": fields }).to_string()).json()["result"], number + 1);
+        client.get("hashes/h").json()["result"].clone()
+    });
+    for hash in results {
+        let hash = hash.as_object().unwrap();
+        let writer = (hash.len() - 1).to_string();
+        assert!(hash.values().all(|value| value == writer.as_str()), "{hash:?}");
+    }
+    let many: Vec<[String; 2]> = (0..5000).map(|field| [field.to_string(), "x".to_owned()]).collect();
+    client.put("hashes/h", json!({ "fields": many, "ex": 60 }).to_string()).is(r#"{"result":5000}"#);
+    assert_eq!((app.redis.line("HLEN h"), app.redis.line("TTL h")), ("5000".to_owned(), "60".to_owned()));
+    client.put("hashes/h?encoding=base64", r#"{"fields":{"/w==":"AA=="}}"#).is(r#"{"result":1}"#);
+    client.get("hashes/h?encoding=base64").is(r#"{"result":{"/w==":"AA=="},"encoding":"base64"}"#);
+    assert_eq!(app.redis.line("TTL h"), "-1");
+    // What is refused has replaced nothing.
+    client.put("hashes/h", r#"{"fields":{}}"#).fails(400, "invalid_argument", "fields");
+    client.put("hashes/h", r#"{"fields":{"a":"1"},"ex":0}"#).fails(422, "redis_error", "");
+    client.put("hashes/h", r#"{"fields":{"a":"1"},"ex":1,"px":1}"#).fails(400, "invalid_argument", "px");
+    client.with("If-Match", "*").put("hashes/h", r#"{"fields":{"a":"1"}}"#).fails(400, "invalid_argument", "If-Match");
+    assert_eq!(app.redis.line("HLEN h"), "1");
+    app.redis.line("SET s 1");
+    client.put("hashes/s", r#"{"fields":{"a":"1"}}"#).fails(409, "wrong_type", "");
+    assert_eq!(client.send("OPTIONS", "hashes/h", None).header("allow"), Some("DELETE, GET, HEAD, OPTIONS, PATCH, PUT"));
+}

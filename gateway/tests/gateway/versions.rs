@@ -20,7 +20,10 @@ fn a_value_has_a_version_in_each_representation() {
     app.redis.line("SET b Ada");
     let response = client.get("strings/a");
     let json = tag(&response);
-    assert_eq!((response.header("cache-control"), response.header("vary")), (Some("private, no-cache"), Some("Accept, Authorization")));
+    assert_eq!(
+        (response.header("cache-control"), response.header("vary")),
+        (Some("private, no-cache"), Some("Accept, Accept-Encoding, Authorization"))
+    );
     assert_eq!((json.len(), tag(&client.get("strings/b"))), (36, json.clone()), "the same bytes");
     let (octets, base64) = (tag(&raw(&client).get("strings/a")), tag(&client.get("strings/a?encoding=base64")));
     assert!(json != octets && json != base64 && octets != base64);
@@ -125,4 +128,37 @@ fn of_many_that_depend_on_a_version_one_succeeds() {
     }
     assert_eq!(refused, ROUNDS * (CLIENTS - 1));
     println!("{ROUNDS} races of {CLIENTS} in {:?}", started.elapsed());
+}
+
+#[test]
+fn what_is_stored_has_its_version_at_once() {
+    let app = App::start();
+    let client = app.anonymous();
+    for (path, body) in [
+        ("strings/a", r#"{"value":"Ad\u00e4"}"#),
+        ("strings/a", r#"{"value":17}"#),
+        ("strings/a?encoding=base64", r#"{"value":"/w=="}"#),
+        ("hashes/h/fields/f", r#"{"value":"Ada"}"#),
+        ("lists/l/items/0", r#"{"element":"Ada"}"#),
+    ] {
+        app.redis.line("LPUSH l x");
+        let stored = tag(client.put(path, body).is(if path.starts_with('h') { r#"{"result":1}"# } else { r#"{"result":"OK"}"# }));
+        assert_eq!(tag(&client.get(path)), stored, "{path} {body}");
+    }
+    let bytes = raw(&client).with("Content-Type", "application/octet-stream");
+    let first = tag(&bytes.put("strings/b", b"\xff\0"));
+    assert_eq!(tag(&raw(&client).get("strings/b")), first);
+    let second = tag(&client.with("If-Match", &first).put("strings/b", r#"{"value":"2"}"#));
+    client.with("If-Match", &first).put("strings/b", r#"{"value":"3"}"#).fails(412, "precondition_failed", "If-Match");
+    client.with("If-Match", &second).delete("strings/b").is(r#"{"result":1}"#);
+    // Who hears what was there before does not hear whether the new value is.
+    app.redis.line("SET c old");
+    for body in [r#"{"value":"new","nx":true,"get":true}"#, r#"{"value":"new","get":true}"#] {
+        assert_eq!(client.put("strings/c", body).is(r#"{"result":"old"}"#).header("etag"), None);
+    }
+    let long = serde_json::json!({ "value": "x".repeat((64 << 10) + 1) }).to_string();
+    assert_eq!(client.put("strings/c", &long).header("etag"), None);
+    let stored = tag(&client.put("strings/c?etag=true", &long));
+    assert_eq!(tag(&client.get("strings/c?etag=true")), stored);
+    assert_eq!(client.put("sorted-sets/z/members/m", r#"{"score":1}"#).header("etag"), None);
 }

@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     super::{
         Scope,
-        call::{self, InFlight, Options, Sent},
+        call::{self, InFlight, Options, Queued, Sent},
         pipeline, raw, transaction, unknown_operation,
     },
     frame::{Frame, Id},
@@ -18,8 +18,8 @@ use super::{
 use crate::{
     backend::Taken,
     error::{Code, Error},
-    operation::{self, arguments::Arguments, encode::Plan, render},
-    shared::Shared,
+    operation::{self, arguments::Arguments, render},
+    shared::Room,
     worker::{Database, Worker},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Caller {
     /// The database that the socket's path names.
     pub(super) database: Option<usize>,
     pub(super) options: Options,
+    /// The socket was opened with a timeout for its calls.
+    pub(super) has_timeout: bool,
     /// The socket's id, which problems carry.
     pub(super) id: String,
 }
@@ -59,8 +61,13 @@ impl Caller {
     }
 
     /// The options of one call.
-    pub(super) fn options(&self, frame: &Frame<'_>) -> Result<Options, Error> {
-        self.options.of_call(&self.worker.shared, frame.encoding.as_deref(), frame.timeout.as_deref())
+    pub(super) fn options(&self, database: usize, frame: &Frame<'_>) -> Result<Options, Error> {
+        let room = &self.database(database).room;
+        let mut options = self.options.of_call(room, frame.encoding.as_deref(), frame.timeout.as_deref())?;
+        if !self.has_timeout && frame.timeout.is_none() {
+            options.timeout = room.call_timeout;
+        }
+        Ok(options)
     }
 
     /// An answer that is an error.
@@ -101,11 +108,11 @@ pub(super) struct Answer {
 pub(super) struct Started {
     pub(super) id: Id,
     work: Work,
-    _in_flight: InFlight<Arc<Shared>>,
+    _in_flight: InFlight<Arc<Room>>,
 }
 
 enum Work {
-    Call { operation: operation::Id, plan: Plan, sent: Sent, options: Options, started: Instant, cancel: Option<oneshot::Receiver<Error>> },
+    Call { operation: operation::Id, queued: Queued, options: Options, started: Instant, cancel: Option<oneshot::Receiver<Error>> },
     Pipeline(pipeline::Queued),
     Transaction(Box<transaction::Transaction>),
     Raw { queued: raw::Queued, options: Options },
@@ -128,14 +135,14 @@ fn document<'a>(frame: &Frame<'a>) -> &'a [u8] {
 
 /// Starts what one frame asks for. The calls of a table's operation that fails at once are counted as failed.
 pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, database: usize) -> Result<Begun, Error> {
-    let options = caller.options(frame)?;
+    let options = caller.options(database, frame)?;
     let shared = &caller.worker.shared;
-    let enter = |calls: usize| InFlight::enter(shared.clone(), calls);
+    let enter = |calls: usize| InFlight::enter(caller.database(database).room.clone(), calls);
     let plain = |work: Work, in_flight| Begun { started: Started { id: id.clone(), work, _in_flight: in_flight }, cancel: None };
     let scope = caller.scope(database);
     match &*frame.op {
         "pipeline" => {
-            let calls = pipeline::read(document(frame), shared)?;
+            let calls = pipeline::read(document(frame), shared, &scope.database.room)?;
             let in_flight = enter(calls.len())?;
             Ok(plain(Work::Pipeline(pipeline::queue(scope, &calls, document(frame), &options)), in_flight))
         }
@@ -154,15 +161,15 @@ pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, database: usize)
             let in_flight = enter(1)?;
             let started = Instant::now();
             let begun = arguments(frame).and_then(|arguments| call::start(shared, scope.database, operation, &arguments, &options));
-            let (plan, sent) = begun.inspect_err(|error| scope.worker.counters.record(operation, Some(error.code), started.elapsed()))?;
-            let (end, cancel) = match sent {
+            let queued = begun.inspect_err(|error| scope.worker.counters.record(operation, Some(error.code), started.elapsed()))?;
+            let (end, cancel) = match queued.sent {
                 Sent::Waiting(_) => {
                     let (end, cancel) = oneshot::channel();
                     (Some(end), Some(cancel))
                 }
                 _ => (None, None),
             };
-            let work = Work::Call { operation, plan, sent, options, started, cancel };
+            let work = Work::Call { operation, queued, options, started, cancel };
             Ok(Begun { started: Started { id, work, _in_flight: in_flight }, cancel: end })
         }
     }
@@ -177,8 +184,8 @@ pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Starte
     let at = text.len();
     let mut taken = None;
     let done = match work {
-        Work::Call { operation, plan, sent, options, started, cancel } => {
-            let finished = call::finish(scope.worker, scope.database, operation, Ok((plan, sent)), started, &options);
+        Work::Call { operation, queued, options, started, cancel } => {
+            let finished = call::finish(scope.worker, scope.database, operation, Ok(queued), started, &options);
             let finished = match cancel {
                 None => finished.await,
                 Some(cancel) => Box::pin(cancellable(finished, cancel)).await,

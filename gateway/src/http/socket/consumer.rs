@@ -132,7 +132,7 @@ impl Loop<'_> {
     }
 
     async fn send(&self, words: &[&[u8]]) -> Result<Bytes, Error> {
-        command(&self.outlet.caller.worker, self.database(), words).await
+        command(self.database(), words).await
     }
 
     async fn run(mut self) -> Result<(), Error> {

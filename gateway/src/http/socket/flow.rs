@@ -174,7 +174,7 @@ impl Flow {
         frame: &Frame<'_>,
         key: u32,
     ) -> Result<Self, Error> {
-        let options = caller.options(frame)?;
+        let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
         let word = |operation: &str, argument: &str, value: &RawValue| word(caller, &options, operation, argument, value);
         let follow = |following: Following<'_>, channel| {
@@ -288,7 +288,7 @@ async fn follow_stream(outlet: &Outlet, key: Bytes, from: Option<String>, channe
 /// Hands on the lines of MONITOR until the flow is ended or the connection lost.
 async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
     let failed = |failure: crate::backend::Failure| failure.error(true);
-    let deadline = Instant::now() + outlet.caller.worker.shared.call_timeout;
+    let deadline = Instant::now() + outlet.caller.database(outlet.database).room.call_timeout;
     let mut own = outlet.caller.database(outlet.database).backend.own(command, deadline).await.map_err(failed)?;
     entries::check(own.exchange(command, smallvec![true], deadline).await.map_err(failed)?)?;
     outlet.begun();

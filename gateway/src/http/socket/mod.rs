@@ -57,7 +57,9 @@ pub(super) fn open(worker: &Arc<Worker>, database: Option<usize>, parts: &Parts,
         };
     }
     let mut query = request::query(&parts.uri)?;
-    let mut options = Options::take(shared, &parts.headers, &mut query)?;
+    let room = &worker.databases[database.unwrap_or_default()].room;
+    let mut options = Options::take(room, &parts.headers, &mut query)?;
+    let has_timeout = options.timeout != room.call_timeout;
     if let Some((name, _)) = query.into_iter().next() {
         return Err(
             Error::new(Code::UnknownArgument, "a socket takes encoding, integers, split and timeout in its query").param(name.into_owned())
@@ -81,7 +83,8 @@ pub(super) fn open(worker: &Arc<Worker>, database: Option<usize>, parts: &Parts,
         .write_buffer_size(WRITE)
         .max_message_size(Some(shared.max_body_bytes))
         .max_frame_size(Some(shared.max_body_bytes));
-    let caller = Arc::new(Caller { worker: worker.clone(), database, options, id: id.to_str().unwrap_or_default().to_owned() });
+    let caller =
+        Arc::new(Caller { worker: worker.clone(), database, options, has_timeout, id: id.to_str().unwrap_or_default().to_owned() });
     worker.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         // It is what the listener gave to hyper.

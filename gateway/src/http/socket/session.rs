@@ -24,7 +24,7 @@ use crate::{
     error::{Code, Delivery, Error},
     operation::{self, Mode, arguments::Arguments, encode::Plan, render},
     resp::{self, Reader},
-    shared::Shared,
+    shared::Room,
 };
 
 /// What only a session can do, beside all that is a call.
@@ -42,7 +42,7 @@ struct Part {
     command: BytesMut,
     plan: Plan,
     options: Options,
-    _in_flight: InFlight<Arc<Shared>>,
+    _in_flight: InFlight<Arc<Room>>,
 }
 
 impl Session {
@@ -75,7 +75,7 @@ impl Session {
 
     /// Queues a call.
     pub(super) fn call(&self, caller: &Caller, database: usize, id: Id, frame: &Frame<'_>) -> Result<(), Error> {
-        let options = caller.options(frame)?;
+        let options = caller.options(database, frame)?;
         let operation = operation::find(&frame.op)
             .ok_or_else(|| Error::new(Code::UnknownOperation, "a session takes operations, and none has this name").param("op"))?;
         let entry = operation.operation();
@@ -88,7 +88,7 @@ impl Session {
         if !matches!(plan.mode, Mode::Session(_)) {
             plan.mode.refusal().map_or(Ok(()), Err)?;
         }
-        let in_flight = InFlight::enter(caller.worker.shared.clone(), 1)?;
+        let in_flight = InFlight::enter(caller.database(database).room.clone(), 1)?;
         let part = Part { id, operation, command, plan, options, _in_flight: in_flight };
         self.parts.try_send(part).map_err(|_| {
             Error::backend(Code::Unavailable, "the session is over, or too many of its calls wait", Delivery::NotSent, true)

@@ -67,7 +67,7 @@ impl Subscription {
         frame: &Frame<'_>,
         key: u32,
     ) -> Result<Self, Error> {
-        let options = caller.options(frame)?;
+        let options = caller.options(database, frame)?;
         let mut arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
         let slow = match arguments.remove("slow") {
             None => Slow::Close,

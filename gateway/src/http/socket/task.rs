@@ -257,9 +257,14 @@ impl Socket {
         }
         self.sessions.clear();
         let shared = &self.caller.worker.shared;
-        let until = now + shared.max_call_timeout.min(shared.drain_timeout.saturating_sub(2 * FAREWELL));
+        let until = now + self.longest_call().min(shared.drain_timeout.saturating_sub(2 * FAREWELL));
         self.drains_at = Some(until);
         until
+    }
+
+    /// How long a call that has begun may take.
+    fn longest_call(&self) -> Duration {
+        self.caller.worker.databases.iter().map(|database| database.room.max_call_timeout).max().unwrap_or_default()
     }
 
     fn close(&mut self, code: CloseCode, reason: impl Into<Utf8Bytes>) {

@@ -1,6 +1,6 @@
 //! TLS to Redis: what is not right with a certificate is told in words, and put right without a restart.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -140,4 +140,44 @@ fn files_are_read_again_for_each_connection() {
     redis.kill();
     redis.start_again();
     until("service", SOON, || (gateway.anonymous().get("keys/nothing").status == 404).then_some(()));
+}
+
+/// What `check --connect` says, and whether it is content.
+fn check(port: u16, settings: &[String]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-gateway"));
+    command.args(["check", "--connect", "--database", &format!("redis=rediss://localhost:{port}")]).env_clear();
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("rediss://localhost"), "the configuration in force is printed");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn check_tells_beforehand_what_readiness_would() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.sign("server", "localhost", 2100);
+    authority.sign("expired", "localhost", 2020);
+    authority.sign("elsewhere", "redis.example", 2100);
+    let ca = authority.setting("caFrom", "ca.pem");
+    let open = &["--tls-auth-clients", "no"];
+    let cases = [
+        ("server", &open[..], other.setting("caFrom", "ca.pem"), "is not signed by a CA that is trusted"),
+        ("server", open, authority.setting("caFrom", "nothing.pem"), "tls.caFrom: "),
+        ("server", open, authority.setting("caFrom", "server.key"), "tls.caFrom: holds no certificate in PEM"),
+        ("expired", open, ca.clone(), "the server's certificate has expired"),
+        ("elsewhere", open, ca.clone(), "for redis.example, not for localhost"),
+        ("server", &[], ca.clone(), "wants a client certificate"),
+    ];
+    for (certificate, options, setting, words) in cases {
+        let (_redis, port) = server(&authority, certificate, options);
+        let (content, said) = check(port.number, &[setting]);
+        assert!(!content && said.starts_with("databases[0].redis (redis): ") && said.contains(words), "{words}: {said}");
+    }
+    let (redis, port) = server(&authority, "server", open);
+    assert_eq!(check(port.number, std::slice::from_ref(&ca)), (true, String::new()));
+    drop(redis);
+    let (content, said) = check(port.number, &[ca]);
+    assert!(!content && said.contains("refused"), "{said}");
 }

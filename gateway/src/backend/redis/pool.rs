@@ -227,7 +227,10 @@ impl Own for Connection {
             match frames.starts_with(b"+OK\r\n") {
                 true => Ok(frames.split_off(5)),
                 // What the server says to WATCH it says to every read.
-                false => Ok(std::iter::repeat_n(first(&frames), count).flatten().copied().collect::<Vec<u8>>().into()),
+                false => {
+                    let said = resp::take_frame(&mut &frames[..]).unwrap_or_default();
+                    Ok(std::iter::repeat_n(said, count).flatten().copied().collect::<Vec<u8>>().into())
+                }
             }
         })
     }
@@ -265,14 +268,6 @@ impl Own for Connection {
         if input.is_empty() {
             pool.idle().push(Idle { socket, since: Instant::now(), moves });
         }
-    }
-}
-
-/// The first frame of some.
-fn first(frames: &[u8]) -> &[u8] {
-    match Scanner::default().scan(frames) {
-        Ok(Some(end)) => &frames[..end],
-        _ => frames,
     }
 }
 

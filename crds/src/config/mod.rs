@@ -155,6 +155,10 @@ section! {
         max_value_bytes: Size = "16MiB";
         /// Bytes of one result as the database sends it.
         max_result_bytes: Size = "64MiB";
+        /// Items of one result: fields, members, elements, entries, keys. Where a call does not say itself how many it wants, the
+        /// length is asked for before it is sent. `0` asks for nothing and refuses nothing.
+        #[schemars(range(min = 0, max = 1_000_000_000))]
+        max_result_items: i32 = 0;
         /// Bytes of a request's line and headers.
         max_header_bytes: Size = "16KiB";
         /// Calls in one pipeline.

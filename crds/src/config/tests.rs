@@ -44,6 +44,10 @@ fn mistakes_are_told_with_their_paths() {
     assert_eq!(with("listen: { data: '0.0.0.0:3000' }\nauth: { mode: none }"), [""; 0]);
     assert_eq!(with("listen: { data: here }"), ["listen.data", "listen.operations"]);
     assert_eq!(with("limits: { maxInFlight: 0, maxHeaderBytes: 1KiB }"), ["limits.maxInFlight", "limits.maxHeaderBytes"]);
+    assert_eq!(with("limits: { callTimeout: 61s }"), ["limits.callTimeout"]);
+    assert_eq!(with("limits: { maxCallTimeout: 4s }"), ["limits.callTimeout"]);
+    assert_eq!(with("limits: { callTimeout: 2m, maxCallTimeout: 2m }"), [""; 0]);
+    assert_eq!(with("limits: { maxResultItems: -1 }"), ["limits.maxResultItems"]);
     assert_eq!(with("cors: { origins: ['https://a.example/x'] }"), ["cors.origins[0]"]);
     assert_eq!(with("hosts: ['http://a']"), ["hosts[0]"]);
 }

@@ -131,6 +131,10 @@ impl GatewayConfig {
                 findings.add(path, format!("expected 1 to {most}, found {count}"));
             }
         }
+        if !(0..=1_000_000_000).contains(&limits.max_result_items()) {
+            let found = limits.max_result_items();
+            findings.add("limits.maxResultItems", format!("expected 0, which is no limit, to 1000000000, found {found}"));
+        }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
@@ -152,6 +156,10 @@ impl GatewayConfig {
             if duration.value().is_zero() {
                 findings.add(path, "has to be longer than nothing");
             }
+        }
+        if limits.call_timeout().value() > limits.max_call_timeout().value() {
+            let (usual, most) = (limits.call_timeout(), limits.max_call_timeout());
+            findings.add("limits.callTimeout", format!("is {usual}, longer than limits.maxCallTimeout, which is {most}"));
         }
     }
 }

@@ -11,13 +11,17 @@ use dbx_crds::config;
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::request::{self, Media, Query};
+use super::{
+    request::{self, Media, Query},
+    sizes,
+};
 use crate::{
     backend::{self, Failure, Pending, Replies},
     error::{Code, Delivery, Error},
     operation::{
         Id,
         arguments::Arguments,
+        bounds,
         encode::{Encoding, Plan, Rules},
         render::Format,
     },
@@ -107,6 +111,14 @@ impl Options {
             return Ok(Sent::Alone(std::mem::take(commands), replies));
         }
         database.backend.submit(commands, replies).map(Sent::Shared)
+    }
+
+    /// Encodes a call; on an error `out` is as before.
+    pub(super) fn encode(&self, shared: &Shared, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+        let start = out.len();
+        let plan = id.operation().encode(arguments, &self.rules(shared), out)?;
+        bounds::check(id, &out[start..], sizes::limits(shared)).inspect_err(|_| out.truncate(start))?;
+        Ok(plan)
     }
 
     pub(super) fn rules(&self, shared: &Shared) -> Rules {
@@ -215,7 +227,7 @@ pub(super) fn start(
     check_callable(database, id)?;
     let operation = id.operation();
     with_scratch(|scratch| {
-        let plan = operation.encode(arguments, &options.rules(shared), scratch)?;
+        let plan = options.encode(shared, id, arguments, scratch)?;
         if options.accept == Media::Bytes && !plan.shape.is_one_value() {
             return Err(no_bytes());
         }
@@ -291,6 +303,13 @@ pub(super) async fn run(
 ) -> Result<Done, Error> {
     let started = Instant::now();
     let _in_flight = InFlight::enter(&worker.shared, 1)?;
+    let arguments = match arguments {
+        // Boxed, since its size would be that of every call.
+        Ok(arguments) if worker.shared.max_result_items.is_some() => {
+            Box::pin(sizes::one(&worker.shared, database, id, &arguments, options, started)).await.map(|()| arguments)
+        }
+        arguments => arguments,
+    };
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     let outcome = match queued {
         Ok((plan, sent)) => match sent.replies(database, started + options.timeout).await {

@@ -14,6 +14,7 @@ mod raw;
 mod request;
 mod resource;
 mod respond;
+mod sizes;
 pub mod stream;
 mod transaction;
 mod version;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     Incoming,
     call::{self, InFlight, Options, Sent},
-    request, respond, unknown_operation,
+    request, respond, sizes, unknown_operation,
 };
 use crate::{
     backend::{self, Replies},
@@ -67,7 +67,11 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     check_count(&calls, shared)?;
     let _in_flight = InFlight::enter(shared, calls.len())?;
 
-    let (slots, sent) = queue(&incoming, &calls, &body, &options);
+    let refused = match shared.max_result_items {
+        Some(_) => Box::pin(sizes::several(&incoming, &calls, &options, started)).await,
+        None => Vec::new(),
+    };
+    let (slots, sent) = queue(&incoming, &calls, &body, &options, refused);
     let longest = slots.iter().filter_map(|slot| if let Slot::Queued { options, .. } = slot { Some(options.timeout) } else { None }).max();
     let outcome = match sent {
         None => Ok(Bytes::new()),
@@ -121,17 +125,26 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
 type Queued = Option<Result<Sent, backend::Failure>>;
 
 /// Encodes all calls into one write and queues it.
-fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Options) -> (Vec<Slot>, Queued) {
+fn queue(
+    incoming: &Incoming<'_>,
+    calls: &[&RawValue],
+    body: &[u8],
+    options: &Options,
+    mut refused: Vec<Option<Error>>,
+) -> (Vec<Slot>, Queued) {
     let shared = &incoming.worker.shared;
     call::with_scratch(|scratch| {
         let mut slots = Vec::with_capacity(calls.len());
         let mut replies = Replies::new();
-        for call in calls {
+        for (index, call) in calls.iter().enumerate() {
             let mut id = None;
             let encoded = prepare(call, options, incoming).and_then(|(operation, given, options)| {
                 id = Some(operation);
                 call::check_callable(incoming.database, operation)?;
-                let plan = operation.operation().encode(&given, &options.rules(shared), scratch)?;
+                if let Some(error) = refused.get_mut(index).and_then(Option::take) {
+                    return Err(error);
+                }
+                let plan = options.encode(shared, operation, &given, scratch)?;
                 Ok((operation, plan, options))
             });
             slots.push(match encoded {

@@ -141,7 +141,7 @@ pub(super) async fn change(
         let mut read = BytesMut::new();
         place.read.operation().encode(&place.arguments, &rules, &mut read)?;
         let mut bytes = BytesMut::new();
-        let plan = id.operation().encode(given, &rules, &mut bytes)?;
+        let plan = options.encode(shared, id, given, &mut bytes)?;
         let (names, watches): (Vec<_>, Vec<_>) =
             preconditions.expected().map(|(name, expected)| (name, Watch { key: place.key.clone(), read: read.clone(), expected })).unzip();
         let commands = Commands { bytes, count: 1, droppable: !id.operation().changes(), idempotent: false };

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use axum::{body::Body, http::Response};
+use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::smallvec;
@@ -14,11 +15,11 @@ use super::{
     call::{self, InFlight, Options},
     request,
     request::Media,
-    respond,
+    respond, sizes,
 };
 use crate::{
     error::{Code, Error},
-    operation::{self, encode::Encoding},
+    operation::{self, Id, bounds, encode::Encoding},
     resp,
 };
 
@@ -42,18 +43,20 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let body = incoming.body(body).await?;
     let started = Instant::now();
     let _in_flight = InFlight::enter(shared, 1)?;
-    let (known, sent) = {
-        let words = words(&body, &options, shared.max_value_bytes)?;
-        let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
-        let known = operation::resolve::resolve(&slices);
-        check(known, &slices, incoming)?;
-        let changes = known.is_none_or(|id| id.operation().changes());
-        let sent = call::with_scratch(|scratch| {
-            resp::write_command(scratch, &slices);
-            options.submit(incoming.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
-        })?;
-        (known, sent)
-    };
+    let words = words(&body, &options, shared.max_value_bytes)?;
+    let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
+    let known = operation::resolve::resolve(&slices);
+    check(known, &slices, incoming)?;
+    if let Some(id) = known {
+        Box::pin(check_size(id, &slices, incoming, &options, started)).await.map_err(|error| error.param("command"))?;
+    }
+    let changes = known.is_none_or(|id| id.operation().changes());
+    let sent = call::with_scratch(|scratch| {
+        resp::write_command(scratch, &slices);
+        options.submit(incoming.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
+    })?;
+    drop(slices);
+    drop(words);
     let idempotent = known.is_some_and(|id| id.operation().idempotent);
     let outcome = sent.replies(incoming.database, started + options.timeout).await.map_err(|failure| failure.error(idempotent));
     if let Some(id) = known {
@@ -70,6 +73,18 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut out = Vec::with_capacity(frame.len() + 32);
     operation::render::render_raw(&frame, &options.format(), &mut out)?;
     Ok(respond::json(out))
+}
+
+/// Refuses what would be too large.
+async fn check_size(id: Id, words: &[&[u8]], incoming: Incoming<'_>, options: &Options, started: Instant) -> Result<(), Error> {
+    if !bounds::has(id) {
+        return Ok(());
+    }
+    let shared = &incoming.worker.shared;
+    let mut command = BytesMut::new();
+    resp::write_command(&mut command, words);
+    bounds::check(id, &command, sizes::limits(shared))?;
+    sizes::encoded(shared, incoming.database, id, &command, options, started).await
 }
 
 /// Reads the words: strings, or numbers as their literal text.

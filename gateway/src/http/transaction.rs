@@ -15,7 +15,7 @@ use super::{
     call::{self, InFlight, Options},
     pipeline, request,
     request::Media,
-    respond,
+    respond, sizes,
     version::Version,
 };
 use crate::{
@@ -98,6 +98,12 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
             within(error, "calls", index)
         })?);
     }
+    if shared.max_result_items.is_some() {
+        let refused = Box::pin(sizes::several(&incoming, &calls, &options, started)).await;
+        if let Some((index, error)) = refused.into_iter().enumerate().find_map(|(index, error)| Some((index, error?))) {
+            return Err(within(error, "calls", index));
+        }
+    }
     let commands = Commands {
         bytes,
         count: read.len(),
@@ -169,7 +175,7 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
 fn encode(call: &RawValue, options: &Options, incoming: Incoming<'_>, out: &mut BytesMut) -> Result<Call, Error> {
     let (id, given, options) = pipeline::prepare(call, options, &incoming)?;
     call::check_callable(incoming.database, id)?;
-    let plan = id.operation().encode(&given, &options.rules(&incoming.worker.shared), out)?;
+    let plan = options.encode(&incoming.worker.shared, id, &given, out)?;
     Ok(Call { id, plan, options })
 }
 

@@ -3,6 +3,7 @@
 use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use dbx_crds::config::{GatewayConfig, Origins};
+use tokio::runtime::Handle;
 
 use crate::drain::Drain;
 
@@ -28,6 +29,8 @@ pub struct Shared {
     pub hosts: Vec<String>,
     pub origins: Origins,
     pub access_log: bool,
+    /// Where the work is done that is long enough to keep the other calls of a worker waiting.
+    pub large: Handle,
     /// Calls being served.
     pub in_flight: AtomicUsize,
     /// Open client connections.
@@ -38,7 +41,7 @@ pub struct Shared {
 
 impl Shared {
     /// Takes limits out of a configuration.
-    pub fn new(config: &GatewayConfig) -> Self {
+    pub fn new(config: &GatewayConfig, large: Handle) -> Self {
         let limits = &config.limits;
         let count = |count: i32| usize::try_from(count).unwrap_or(0);
         Self {
@@ -61,6 +64,7 @@ impl Shared {
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
             access_log: config.log.access(),
+            large,
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             drain: Drain::default(),

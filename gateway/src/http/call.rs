@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use dbx_crds::config;
 use smallvec::smallvec;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     request::{self, Media, Query},
@@ -236,6 +237,15 @@ pub(super) fn start(
     })
 }
 
+/// Does what takes long on the thread for it, so that the calls of this worker do not wait. Ends with its caller.
+pub(super) async fn apart<T: Send + 'static>(
+    shared: &Shared,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let task = AbortOnDropHandle::new(shared.large.spawn(work));
+    task.await.unwrap_or_else(|_| Err(Error::new(Code::Internal, "the work on a large request ended early")))
+}
+
 /// Commands on their way.
 pub(super) enum Sent {
     /// Queued on the connection that calls share.
@@ -286,10 +296,17 @@ impl Done {
     }
 
     /// The call's result, or error, as JSON.
-    pub(super) fn render(&self, options: &Options) -> Result<Vec<u8>, Error> {
-        let mut out = Vec::with_capacity(self.frame.len() + 32);
-        self.id.operation().render(&self.plan, &self.frame, &options.format(), &mut out)?;
-        Ok(out)
+    pub(super) async fn render(&self, shared: &Shared, options: &Options) -> Result<Vec<u8>, Error> {
+        let (id, plan, frame, format) = (self.id, self.plan, &self.frame, options.format());
+        let write = move |frame: &Bytes| {
+            let mut out = Vec::with_capacity(frame.len() + 32);
+            id.operation().render(&plan, frame, &format, &mut out).map(|()| out)
+        };
+        if frame.len() <= LARGE {
+            return write(frame);
+        }
+        let frame = frame.clone();
+        apart(shared, async move { write(&frame) }).await
     }
 }
 

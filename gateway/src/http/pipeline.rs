@@ -81,9 +81,15 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut out = Vec::with_capacity(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
     out.extend_from_slice(b"{\"result\":[");
     let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+    let mut pause = call::LARGE;
     for (index, slot) in slots.iter().enumerate() {
         if index > 0 {
             out.push(b',');
+        }
+        if out.len() > pause {
+            // Others of this worker get their turn.
+            tokio::task::yield_now().await;
+            pause = out.len() + call::LARGE;
         }
         let (id, result) = match slot {
             Slot::Refused { id, error } => (*id, Err(error.clone())),

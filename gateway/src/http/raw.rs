@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use axum::{body::Body, http::Response};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::smallvec;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     Incoming,
-    call::{self, InFlight, Options},
+    call::{self, InFlight, LARGE, Options},
     request,
     request::Media,
     respond, sizes,
@@ -70,9 +70,13 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
             None => Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title())),
         };
     }
-    let mut out = Vec::with_capacity(frame.len() + 32);
-    operation::render::render_raw(&frame, &options.format(), &mut out)?;
-    Ok(respond::json(out))
+    let format = options.format();
+    let write = move |frame: &Bytes| {
+        let mut out = Vec::with_capacity(frame.len() + 32);
+        operation::render::render_raw(frame, &format, &mut out).map(|()| out)
+    };
+    let out = if frame.len() <= LARGE { write(&frame) } else { call::apart(shared, async move { write(&frame) }).await };
+    Ok(respond::json(out?))
 }
 
 /// Refuses what would be too large.

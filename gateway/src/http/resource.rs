@@ -318,12 +318,16 @@ async fn one(
     if is_value || preconditions.is_empty() {
         let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
         found(&done, route, absent, conditional)?;
-        return if is_value { precondition::read(incoming, &done, options, &preconditions) } else { incoming.result(&done, options) };
+        return if is_value {
+            precondition::read(incoming, &done, options, &preconditions).await
+        } else {
+            incoming.result(&done, options).await
+        };
     }
     let Some(place) = read.value(resource)? else { return Err(precondition::no_version(&preconditions)) };
     let done = precondition::change(incoming, place, preconditions, id, &given, options).await?;
     found(&done, route, absent, conditional)?;
-    incoming.result(&done, options)
+    incoming.result(&done, options).await
 }
 
 /// Refuses a reply that says that there is nothing, or that a condition does not hold.

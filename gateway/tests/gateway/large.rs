@@ -118,3 +118,29 @@ fn nobody_waits_behind_a_large_value() {
     );
     assert!((peak - before) << 10 < 3 * SIZE as u64, "{before} KiB became {peak} KiB");
 }
+
+#[test]
+fn large_json_is_read_and_written_as_any() {
+    let app = App::with(&["limits.maxResultBytes=4MiB"]);
+    let client = app.anonymous();
+    let value = "v\"é".repeat(700_000);
+    let quoted = serde_json::to_string(&value).unwrap();
+    let set = format!(r#"{{"key":"a","value":{quoted}}}"#);
+    let answer = format!(r#"{{"result":{quoted}}}"#);
+    client.post("set", &set).is(r#"{"result":"OK"}"#);
+    client.with("Idempotency-Key", "1").post("set", &set).is(r#"{"result":"OK"}"#);
+    client.put("strings/a", format!(r#"{{"value":{quoted}}}"#)).is(r#"{"result":"OK"}"#);
+    client.post("get", r#"{"key":"a"}"#).is(&answer);
+    client.get("strings/a").is(&answer);
+    client.post("raw", r#"{"command":["GET","a"]}"#).is(&answer);
+    let get = r#"{"op":"get","args":{"key":"a"}}"#;
+    client.post("pipeline", format!(r#"{{"calls":[{get}]}}"#)).is(&format!(r#"{{"result":[{answer}]}}"#));
+    client.post("pipeline", format!(r#"{{"calls":[{{"op":"set","args":{set}}}]}}"#)).is(r#"{"result":[{"result":"OK"}]}"#);
+    // What is wrong is told from there, too.
+    client.post("set", format!("{set}x")).fails(400, "malformed_json", "");
+    client.post("set", format!(r#"{{"kye":{quoted}}}"#)).fails(400, "unknown_argument", "kye");
+    app.redis.run(&[b"SET", b"octets", &vec![0xff; 2 << 20]]);
+    client.post("get", r#"{"key":"octets"}"#).fails(422, "not_utf8", "");
+    app.redis.run(&[b"SET", b"larger", &vec![b'x'; (4 << 20) + 1]]);
+    client.post("get", r#"{"key":"larger"}"#).fails(413, "result_too_large", "");
+}

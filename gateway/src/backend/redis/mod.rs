@@ -29,8 +29,8 @@ use crate::{
     resp::Malformed,
 };
 
-/// The part that calls and the connection's task share. Its lock is only ever taken by threads of one worker, and by a
-/// look at the state.
+/// The part that calls and the connection's task share. Its lock is only ever taken by the thread of one worker, by the one for
+/// large requests, and by a look at the state.
 struct Shared {
     inner: Mutex<Inner>,
     bounds: Bounds,

@@ -41,7 +41,8 @@ struct Idle {
     moves: u64,
 }
 
-/// The connections of one worker. Its lock is only ever taken by threads of that worker, and by a look at the state.
+/// The connections of one worker. Its lock is only ever taken by that worker's thread, by the one for large requests, and
+/// by a look at the state.
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
     result_bytes: usize,

@@ -7,6 +7,7 @@ mod http;
 mod load;
 mod port;
 mod process;
+mod proxy;
 mod random;
 mod redis;
 
@@ -18,6 +19,7 @@ pub use http::{Client, Connection, Response};
 pub use load::Load;
 pub use port::Port;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use random::Random;
 pub use redis::Redis;
 

@@ -1,5 +1,6 @@
 //! Redis: one multiplexed RESP2 connection per worker. Calls append to one buffer, a task of the worker writes what has
-//! gathered and hands out the replies in order. While a large reply arrives, another connection takes its place. While it is down, calls are refused at once: nothing queues.
+//! gathered and hands out the replies in order. While a large reply arrives, another connection takes its place. While there is
+//! none, calls are refused at once: nothing queues.
 
 mod cluster;
 mod connection;

@@ -100,18 +100,23 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
 /// Drives a connection until it is of no use, or `moved` ends. While a large reply arrives, another takes its place if one can
 /// be had: then the first is only read to the end of what it was asked, and who calls now does not wait behind that.
 async fn drive(mut driver: Driver, mut moved: Pin<&mut impl Future<Output = ()>>, endpoint: &Endpoint, spare: &Arc<Semaphore>) -> End {
-    let reason = loop {
+    let reason = 'connections: loop {
         match driver.run(moved.as_mut()).await {
             Reason::Large => {}
             reason => break reason,
         }
         let Ok(permit) = spare.clone().try_acquire_owned() else { continue };
-        let opened = match futures::future::select(pin!(driver.run(moved.as_mut())), pin!(connect(endpoint))).await {
-            Either::Left((reason, _)) => break reason,
-            Either::Right((Ok(opened), _)) => opened,
-            // Calls go on as they are.
-            Either::Right((Err(_), _)) => continue,
+        let mut opening = pin!(connect(endpoint));
+        let opened = loop {
+            match futures::future::select(pin!(driver.run(moved.as_mut())), opening.as_mut()).await {
+                // The next large reply: the other connection is on its way already.
+                Either::Left((Reason::Large, _)) => {}
+                Either::Left((reason, _)) => break 'connections reason,
+                Either::Right((opened, _)) => break opened,
+            }
         };
+        // Calls go on as they are.
+        let Ok(opened) = opened else { continue };
         let mut fresh = Driver::new(opened.stream, driver.shared.clone());
         fresh.following = driver.following;
         let old = std::mem::replace(&mut driver, fresh).retire(opened.supported);

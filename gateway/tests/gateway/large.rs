@@ -185,3 +185,32 @@ fn nobody_waits_behind_a_large_collection() {
 fn client_with_patience(gateway: &Gateway) -> Client {
     gateway.anonymous().with("DBX-Timeout", "200ms")
 }
+
+#[test]
+fn answers_find_their_calls_while_connections_change() {
+    let app = App::with(&["limits.maxOwnConnections=2", "limits.maxResultBytes=3MiB", "limits.callTimeout=20s", "workers=1"]);
+    for client in 0..8 {
+        app.redis.line(&format!("SET small:{client} {client}"));
+        app.redis.run(&[b"RPUSH", format!("large:{client}").as_bytes(), client.to_string().repeat(2 << 20).as_bytes()]);
+        app.redis.run(&[b"RPUSH", b"larger", &vec![b'x'; 1 << 20]]);
+    }
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let client = app.anonymous();
+            scope.spawn(move || {
+                let small = format!(r#"{{"op":"get","args":{{"key":"small:{number}"}}}}"#);
+                let larger = r#"{"op":"lrange","args":{"key":"larger","start":0,"stop":-1}}"#;
+                for round in 1..=10 {
+                    let answer = client.post("lrange", format!(r#"{{"key":"large:{number}","start":0,"stop":-1}}"#));
+                    let text = answer.json()["result"][0].as_str().unwrap().to_owned();
+                    assert!(text.len() == 2 << 20 && text.starts_with(&number.to_string()));
+                    client.get(&format!("strings/small:{number}")).is(&format!(r#"{{"result":"{number}"}}"#));
+                    let results = client.post("pipeline", format!(r#"{{"calls":[{small},{larger},{small}]}}"#)).json()["result"].clone();
+                    assert_eq!((&results[0]["result"], &results[2]["result"]), (&number.to_string().into(), &number.to_string().into()));
+                    assert_eq!(results[1]["error"]["code"], "result_too_large");
+                    client.post("incr", format!(r#"{{"key":"count:{number}"}}"#)).is(&format!(r#"{{"result":{round}}}"#));
+                }
+            });
+        }
+    });
+}

@@ -20,8 +20,10 @@ test: ## Every check and every test, a Kubernetes cluster included
 e2e: ## Only the end-to-end tests on the cluster
 	@scripts/test e2e
 
-bench: ## Measure against the floor and peers; writes docs/src/benchmarks.md
+bench: ## Measure against the floor and peers, count a call's cost, try the API; writes docs/src/benchmarks.md
 	@bench/run
+	@bench/cost
+	@bench/schemathesis
 
 images: ## Container images of gateway and operator
 	@scripts/tools docker && images/build

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
-use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
+use tokio::{net::TcpListener, runtime::Handle, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
     backend::{self, redis::Endpoint},
@@ -25,7 +25,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
 
-    let shared = Arc::new(Shared::new(&config));
+    let shared = Arc::new(Shared::new(&config, large()?));
     let mut children = Vec::new();
     let mut databases = Vec::new();
     for database in &config.databases {
@@ -90,6 +90,14 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let in_flight: usize = databases.iter().map(|(_, _, room)| room.in_flight.load(Relaxed)).sum();
     tracing::info!(in_flight, "stopped");
     Ok(())
+}
+
+/// Starts the thread on which large requests are read and large results written, as long as the process runs.
+fn large() -> anyhow::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name("large".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
 }
 
 /// Starts one worker's connections; on its own runtime.

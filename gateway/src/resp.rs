@@ -2,6 +2,7 @@
 //! Source: the Redis serialization protocol specification.
 
 use bytes::{Buf, BufMut, BytesMut};
+use smallvec::SmallVec;
 
 /// The bytes are not RESP2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,18 @@ pub fn write_command(out: &mut BytesMut, words: &[&[u8]]) {
 fn write_integer(out: &mut BytesMut, integer: usize) {
     out.put_slice(itoa::Buffer::new().format(integer).as_bytes());
     out.put_slice(b"\r\n");
+}
+
+/// The words of a command.
+pub fn words(command: &[u8]) -> SmallVec<[&[u8]; 8]> {
+    let mut reader = Reader::new(command);
+    let mut words = SmallVec::new();
+    while let Ok(item) = reader.read() {
+        if let Item::Bulk(Some(word)) = item {
+            words.push(word);
+        }
+    }
+    words
 }
 
 /// Reads items one after the other.

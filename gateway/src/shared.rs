@@ -3,6 +3,7 @@
 use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
+use tokio::runtime::Handle;
 
 use crate::{backend::Bounds, drain::Drain, scripts::Scripts};
 
@@ -17,6 +18,7 @@ pub struct Shared {
     pub max_body_bytes: usize,
     pub max_key_bytes: usize,
     pub max_value_bytes: usize,
+    pub max_result_items: Option<u64>,
     pub max_header_bytes: usize,
     pub max_pipeline_calls: usize,
     pub max_connections: usize,
@@ -31,6 +33,8 @@ pub struct Shared {
     pub hosts: Vec<String>,
     pub origins: Origins,
     pub access_log: bool,
+    /// Where the work is done that is long enough to keep the other calls of a worker waiting.
+    pub large: Handle,
     /// Open client connections.
     pub connections: AtomicUsize,
     /// Open WebSockets and event streams.
@@ -43,7 +47,7 @@ pub struct Shared {
 
 impl Shared {
     /// Takes limits out of a configuration.
-    pub fn new(config: &GatewayConfig) -> Self {
+    pub fn new(config: &GatewayConfig, large: Handle) -> Self {
         let (limits, sockets) = (&config.limits, &config.sockets);
         Self {
             header_timeout: limits.header_timeout().value(),
@@ -54,6 +58,7 @@ impl Shared {
             max_body_bytes: limits.max_body_bytes().bytes(),
             max_key_bytes: limits.max_key_bytes().bytes(),
             max_value_bytes: limits.max_value_bytes().bytes(),
+            max_result_items: u64::try_from(limits.max_result_items()).ok().filter(|most| *most > 0),
             max_header_bytes: limits.max_header_bytes().bytes(),
             max_pipeline_calls: count(limits.max_pipeline_calls()),
             max_connections: count(limits.max_connections()),
@@ -68,6 +73,7 @@ impl Shared {
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
             access_log: config.log.access(),
+            large,
             connections: AtomicUsize::new(0),
             sockets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),

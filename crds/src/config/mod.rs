@@ -4,12 +4,14 @@
 
 mod database_limits;
 mod quantity;
+mod redis;
 mod secret;
 mod url;
 mod validate;
 
 pub use database_limits::DatabaseLimits;
 pub use quantity::{Duration, Size};
+pub use redis::{DatabaseTls, Managed, Redis, Sentinel};
 pub use secret::{KeyRef, SecretSource};
 pub use url::{Host, RedisAddress, RedisUrl};
 pub use validate::Invalid;
@@ -106,113 +108,6 @@ pub struct Database {
     pub limits: DatabaseLimits,
 }
 
-/// A Redis database: `url` of one that exists, or `managed` for one that DBX runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Redis {
-    /// `redis://host:port/db`, `rediss://host:port/db` over TLS, `redis+unix:///path?db=0`,
-    /// `redis+sentinel://host:port,host:port/primary/db`, or `redis+cluster://host:port,host:port` (`rediss+…` over TLS). A password has no place here: see `passwordFrom`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub url: Option<String>,
-    /// Run a Redis for this gateway: on Kubernetes as a StatefulSet, elsewhere as a child process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub managed: Option<Managed>,
-    /// The ACL user to log in as. Default: the server's `default` user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub username: Option<String>,
-    /// Where the password is read from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<SecretSource>,
-    /// What a connection over TLS believes and shows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<DatabaseTls>,
-    /// Who the gateway is to the Sentinels, when they want to know.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sentinel: Option<Sentinel>,
-    /// How long connecting may take, greeting included, before it counts as failed. Default: `2s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<Duration>,
-}
-
-impl Redis {
-    /// How long connecting may take.
-    pub fn connect_timeout(&self) -> Duration {
-        self.connect_timeout.clone().unwrap_or_else(|| "2s".into())
-    }
-}
-
-/// Who the gateway is to Sentinels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Sentinel {
-    /// The ACL user to log in as. Default: their `default` user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub username: Option<String>,
-    /// Where the password is read from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_from: Option<SecretSource>,
-}
-
-/// TLS on the way to a database. Its files are read again for each connection, so new ones need no restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DatabaseTls {
-    /// The CA certificates, PEM, of which one has to have signed the server's certificate. Default: those of the system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_from: Option<SecretSource>,
-    /// The client certificate, PEM, followed by those between it and its CA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_from: Option<SecretSource>,
-    /// The client certificate's private key, PEM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_from: Option<SecretSource>,
-    /// The name that the server's certificate has to be for, which is sent to the server as well (SNI). Default: the URL's host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub server_name: Option<String>,
-}
-
-impl Redis {
-    /// Everything that is read from elsewhere, by its path below this section.
-    pub fn sources(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
-        let tls = self.tls.as_ref();
-        let sources = [
-            ("passwordFrom", self.password_from.as_ref()),
-            ("sentinel.passwordFrom", self.sentinel.as_ref().and_then(|sentinel| sentinel.password_from.as_ref())),
-            ("tls.caFrom", tls.and_then(|tls| tls.ca_from.as_ref())),
-            ("tls.certificateFrom", tls.and_then(|tls| tls.certificate_from.as_ref())),
-            ("tls.keyFrom", tls.and_then(|tls| tls.key_from.as_ref())),
-        ];
-        sources.into_iter().filter_map(|(path, source)| Some((path, source?)))
-    }
-}
-
-/// A Redis that DBX runs: one server, for development, caches and small services.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Managed {
-    /// Size of the volume its data lives on, as a Kubernetes quantity. Kubernetes only. Default: `1Gi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(Mi|Gi|Ti)$"))]
-    pub storage: Option<String>,
-    /// Delete the volume together with the gateway. Kubernetes only. Default: `false`, which keeps the data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delete_storage: Option<bool>,
-}
-
-impl Managed {
-    /// Size of the volume when none is said.
-    pub const DEFAULT_STORAGE: &'static str = "1Gi";
-
-    /// Size of the volume.
-    pub fn storage(&self) -> &str {
-        self.storage.as_deref().unwrap_or(Self::DEFAULT_STORAGE)
-    }
-}
-
 /// Who may call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -270,6 +165,10 @@ section! {
         max_result_bytes: Size = "64MiB";
         /// Bytes of scripts, loaded through the gateway, that are kept for each database for when its server has lost them.
         script_cache_bytes: Size = "1MiB";
+        /// Items of one result: fields, members, elements, entries, keys. Where a call does not say itself how many it wants, the
+        /// length is asked for before it is sent. `0` asks for nothing and refuses nothing.
+        #[schemars(range(min = 0, max = 1_000_000_000))]
+        max_result_items: i32 = 0;
         /// Bytes of a request's line and headers.
         max_header_bytes: Size = "16KiB";
         /// Calls in one pipeline.
@@ -283,7 +182,7 @@ section! {
         #[schemars(range(min = 1, max = 1_000_000))]
         max_connections: i32 = 10000;
         /// Connections to a database that each worker keeps for calls that cannot share one: transactions, conditional
-        /// changes, values over 1 MiB.
+        /// changes, values and replies over 1 MiB.
         #[schemars(range(min = 1, max = 10_000))]
         max_own_connections: i32 = 16;
         /// How long a call may take when it does not say (`DBX-Timeout`).

@@ -50,6 +50,10 @@ fn mistakes_are_told_with_their_paths() {
         ),
         ["limits.maxOwnConnections", "databases[0].limits.maxInFlight", "databases[0].limits.callTimeout"]
     );
+    assert_eq!(with("limits: { callTimeout: 61s }"), ["limits.callTimeout"]);
+    assert_eq!(with("limits: { maxCallTimeout: 4s }"), ["limits.callTimeout"]);
+    assert_eq!(with("limits: { callTimeout: 2m, maxCallTimeout: 2m }"), [""; 0]);
+    assert_eq!(with("limits: { maxResultItems: -1 }"), ["limits.maxResultItems"]);
     assert_eq!(with("cors: { origins: ['https://a.example/x'] }"), ["cors.origins[0]"]);
     assert_eq!(with("hosts: ['http://a']"), ["hosts[0]"]);
 }

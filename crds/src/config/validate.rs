@@ -131,6 +131,10 @@ impl GatewayConfig {
         ] {
             check_count(path, count, most, findings);
         }
+        if !(0..=1_000_000_000).contains(&limits.max_result_items()) {
+            let found = limits.max_result_items();
+            findings.add("limits.maxResultItems", format!("expected 0, which is no limit, to 1000000000, found {found}"));
+        }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
@@ -153,8 +157,7 @@ impl GatewayConfig {
             check_duration(path, &duration, findings);
         }
         for (index, database) in self.databases.iter().enumerate().filter(|(_, database)| database.limits != DatabaseLimits::default()) {
-            // What is not said here is judged where it is said.
-            check_calls(&format!("databases[{index}].limits"), &database.limits.over(&Limits::default()), findings);
+            check_calls(&format!("databases[{index}].limits"), &database.limits.over(limits), findings);
         }
     }
 }
@@ -166,6 +169,10 @@ fn check_calls(path: &str, limits: &Limits, findings: &mut Findings) {
     check_size(&format!("{path}.maxResultBytes"), &limits.max_result_bytes(), 1, 1 << 30, findings);
     check_duration(&format!("{path}.callTimeout"), &limits.call_timeout(), findings);
     check_duration(&format!("{path}.maxCallTimeout"), &limits.max_call_timeout(), findings);
+    if limits.call_timeout().value() > limits.max_call_timeout().value() {
+        let (usual, most) = (limits.call_timeout(), limits.max_call_timeout());
+        findings.add(format!("{path}.callTimeout"), format!("is {usual}, longer than {path}.maxCallTimeout, which is {most}"));
+    }
 }
 
 fn check_count(path: &str, count: i32, most: i32, findings: &mut Findings) {

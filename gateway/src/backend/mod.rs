@@ -80,12 +80,12 @@ pub trait Own: Send {
 pub struct Taken {
     /// The reply.
     pub frame: Bytes,
-    put_back: Option<Box<dyn FnOnce() + Send>>,
+    put_back: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Taken {
     /// An answer that took nothing, or that `put_back` undoes.
-    pub fn new(frame: Bytes, put_back: Option<Box<dyn FnOnce() + Send>>) -> Self {
+    pub fn new(frame: Bytes, put_back: Option<Box<dyn FnOnce() + Send + Sync>>) -> Self {
         Self { frame, put_back }
     }
 

@@ -60,7 +60,7 @@ pub(super) async fn read(
             }
             let options = Options { alone: last - first >= LARGE as u64, ..*options };
             let done = call::run(worker, database, part, Ok(arguments), &options).await?;
-            let response = incoming.result(&done, &options)?;
+            let response = incoming.result(&done, &options).await?;
             let found = operation::render::value(&done.frame)?.map_or(0, <[u8]>::len) as u64;
             match found {
                 // It has become shorter since its length was read.
@@ -74,7 +74,7 @@ pub(super) async fn read(
             if done.is_null() {
                 return Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title()));
             }
-            let mut response = precondition::read(incoming, &done, &options, preconditions)?;
+            let mut response = precondition::read(incoming, &done, &options, preconditions).await?;
             response.headers_mut().insert(header::ACCEPT_RANGES, BYTES);
             let (Some(range), StatusCode::OK) = (range, response.status()) else { return Ok(response) };
             let value = operation::render::value(&done.frame)?.unwrap_or_default();

@@ -11,10 +11,11 @@ use dbx_crds::config;
 use futures::future::BoxFuture;
 use smallvec::smallvec;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     request::{self, Media, Query},
-    scripts,
+    scripts, sizes,
 };
 use crate::{
     backend::{self, Failure, Pending, Replies, Taken},
@@ -22,6 +23,7 @@ use crate::{
     operation::{
         Id, Mode,
         arguments::Arguments,
+        bounds,
         encode::{Encoding, Plan, Rules},
         render::Format,
     },
@@ -125,6 +127,22 @@ impl Options {
             return Ok(Sent::Alone(std::mem::take(commands), replies));
         }
         database.backend.submit(commands, replies).map(Sent::Shared)
+    }
+
+    /// Encodes a call; on an error `out` is as before.
+    pub(super) fn encode(&self, shared: &Shared, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+        let start = out.len();
+        let plan = id.operation().encode(arguments, &self.rules(shared), out)?;
+        bounds::check(id, &out[start..], sizes::limits(shared)).inspect_err(|_| out.truncate(start))?;
+        Ok(plan)
+    }
+
+    /// As [`encode`](Self::encode), also of what cannot share a connection.
+    pub(super) fn encode_any(&self, shared: &Shared, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+        let start = out.len();
+        let plan = id.operation().encode_any(arguments, &self.rules(shared), out)?;
+        bounds::check(id, &out[start..], sizes::limits(shared)).inspect_err(|_| out.truncate(start))?;
+        Ok(plan)
     }
 
     pub(super) fn rules(&self, shared: &Shared) -> Rules {
@@ -236,7 +254,7 @@ pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Ar
     }
     check_supported(database, id)?;
     with_scratch(|scratch| {
-        let plan = operation.encode_any(arguments, &options.rules(shared), scratch)?;
+        let plan = options.encode_any(shared, id, arguments, scratch)?;
         if let Some(refusal) = refusal(plan.mode) {
             return Err(refusal);
         }
@@ -253,6 +271,15 @@ pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Ar
         let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
         Ok(Queued { plan, sent: sent.map_err(|failure| failure.error(plan.idempotent))?, script })
     })
+}
+
+/// Does what takes long on the thread for it, so that the calls of this worker do not wait. Ends with its caller.
+pub(super) async fn apart<T: Send + 'static>(
+    shared: &Shared,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let task = AbortOnDropHandle::new(shared.large.spawn(work));
+    task.await.unwrap_or_else(|_| Err(Error::new(Code::Internal, "the work on a large request ended early")))
 }
 
 /// A call on its way.
@@ -331,15 +358,22 @@ impl Done {
     }
 
     /// The call's result, or error, as JSON.
-    pub(super) fn render(&self, options: &Options) -> Result<Vec<u8>, Error> {
-        let mut out = Vec::with_capacity(self.frame.len() + 32);
-        self.render_into(options, &mut out)?;
-        Ok(out)
+    pub(super) async fn render(&self, shared: &Shared, options: &Options) -> Result<Vec<u8>, Error> {
+        self.render_behind(shared, options, Vec::new()).await
     }
 
-    /// As [`render`](Self::render), appended; on an error `out` is as before.
-    pub(super) fn render_into(&self, options: &Options, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.id.operation().render(&self.plan, &self.frame, &options.format(), out)
+    /// As [`render`](Self::render), behind what is written already.
+    pub(super) async fn render_behind(&self, shared: &Shared, options: &Options, mut out: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let (id, plan, frame, format) = (self.id, self.plan, &self.frame, options.format());
+        let write = move |frame: &Bytes| {
+            out.reserve(frame.len() + 32);
+            id.operation().render(&plan, frame, &format, &mut out).map(|()| out)
+        };
+        if frame.len() <= LARGE {
+            return write(frame);
+        }
+        let frame = frame.clone();
+        apart(shared, async move { write(&frame) }).await
     }
 }
 
@@ -353,6 +387,13 @@ pub(super) async fn run(
 ) -> Result<Done, Error> {
     let started = Instant::now();
     let _in_flight = InFlight::enter(&*database.room, 1)?;
+    let arguments = match arguments {
+        // Boxed, since its size would be that of every call.
+        Ok(arguments) if worker.shared.max_result_items.is_some() => {
+            Box::pin(sizes::one(&worker.shared, database, id, &arguments, options, started)).await.map(|()| arguments)
+        }
+        arguments => arguments,
+    };
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
     finish(worker, database, id, queued, started, options).await
 }

@@ -17,6 +17,7 @@ mod request;
 mod resource;
 mod respond;
 mod scripts;
+mod sizes;
 mod socket;
 pub mod stream;
 mod transaction;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, Response, header, request::Parts},
     middleware::map_response_with_state,
@@ -90,9 +91,12 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let id = request::own_id(&parts.headers).unwrap_or_else(|| worker.next_request_id());
-    let outcome = match idempotency::applies(&parts) {
-        false => route(&worker, &parts, body, &id).await,
-        true => Box::pin(idempotency::answer(worker.clone(), parts.clone(), body, id.clone())).await,
+    let outcome = match body.size_hint().exact().is_some_and(|length| length <= call::LARGE as u64) {
+        true => outcome(&worker, &parts, body, &id).await,
+        false => {
+            let (worker, parts, id) = (worker.clone(), parts.clone(), id.clone());
+            call::apart(&worker.shared.clone(), async move { outcome(&worker, &parts, body, &id).await }).await
+        }
     };
     let mut response = match outcome {
         Ok(response) => response,
@@ -124,6 +128,13 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         response = Box::pin(compression::compress(&parts.headers, response)).await;
     }
     response
+}
+
+async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
+    match idempotency::applies(parts) {
+        false => route(worker, parts, body, id).await,
+        true => Box::pin(idempotency::answer(worker.clone(), parts.clone(), body, id.clone())).await,
+    }
 }
 
 async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
@@ -237,13 +248,13 @@ impl<'a> Incoming<'a> {
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;
         let done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
-        self.result(&done, &options)
+        self.result(&done, &options).await
     }
 
     /// The answer to a call: its result as JSON, or the bytes of its one value when they are asked for.
-    fn result(&self, done: &call::Done, options: &Options) -> Result<Response<Body>, Error> {
+    async fn result(&self, done: &call::Done, options: &Options) -> Result<Response<Body>, Error> {
         if options.accept == Media::Json {
-            return Ok(respond::json(done.render(options)?));
+            return Ok(respond::json(done.render(&self.worker.shared, options).await?));
         }
         match operation::render::value(&done.frame)? {
             Some(value) => Ok(respond::bytes(done.frame.slice_ref(value))),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     Incoming, Scope,
     call::{self, InFlight, Options, Sent},
-    request, respond, unknown_operation,
+    request, respond, sizes, unknown_operation,
 };
 use crate::{
     backend::{self, Replies},
@@ -73,8 +73,17 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let calls = read(&body, shared, &incoming.database.room)?;
     let _in_flight = InFlight::enter(&*incoming.database.room, calls.len())?;
     let mut out = Vec::new();
-    queue(incoming.scope(), &calls, &body, &options).finish(incoming.scope(), &mut out).await;
+    run(incoming.scope(), &calls, &body, &options, &mut out).await;
     Ok(respond::json(out))
+}
+
+/// Asks for sizes if there is a limit, queues all calls, and appends their answer.
+pub(super) async fn run(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], options: &Options, out: &mut Vec<u8>) {
+    let refused = match scope.worker.shared.max_result_items {
+        Some(_) => Box::pin(sizes::several(scope, calls, options, Instant::now())).await,
+        None => Vec::new(),
+    };
+    queue(scope, calls, document, options, refused).finish(scope, out).await;
 }
 
 /// Reads the document of a pipeline.
@@ -96,9 +105,15 @@ impl Queued {
         out.reserve(16 * slots.len() + outcome.as_ref().map_or(0, Bytes::len));
         out.extend_from_slice(b"{\"result\":[");
         let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        let mut pause = out.len() + call::LARGE;
         for (index, slot) in slots.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
+            }
+            if out.len() > pause {
+                // Others of this worker get their turn.
+                tokio::task::yield_now().await;
+                pause = out.len() + call::LARGE;
             }
             let (id, result) = match slot {
                 Slot::Refused { id, error } => (*id, Err(error.clone())),
@@ -137,20 +152,23 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
     (call.get().as_ptr() as usize).wrapping_sub(body.as_ptr() as usize)
 }
 
-/// Encodes all calls into one write and queues it.
-pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], options: &Options) -> Queued {
+/// Encodes all calls into one write and queues it; those that are refused already are not.
+pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], options: &Options, mut refused: Vec<Option<Error>>) -> Queued {
     let started = Instant::now();
     let shared = &scope.worker.shared;
     call::with_scratch(|scratch| {
         let mut slots = Vec::with_capacity(calls.len());
         let mut replies = Replies::new();
         let mut longest = Duration::ZERO;
-        for call in calls {
+        for (index, call) in calls.iter().enumerate() {
             let mut id = None;
             let encoded = prepare(call, options, scope).and_then(|(operation, given, options)| {
                 id = Some(operation);
                 call::check_callable(scope.database, operation)?;
-                let plan = operation.operation().encode(&given, &options.rules(shared), scratch)?;
+                if let Some(error) = refused.get_mut(index).and_then(Option::take) {
+                    return Err(error);
+                }
+                let plan = options.encode(shared, operation, &given, scratch)?;
                 Ok((operation, plan, options))
             });
             slots.push(match encoded {

@@ -86,11 +86,16 @@ fn tags(headers: &HeaderMap, name: &HeaderName, param: &'static str) -> Result<O
 }
 
 /// The answer to reading a single value: with its version, or without the value if the client has that version.
-pub(super) fn read(incoming: Incoming<'_>, done: &Done, options: &Options, preconditions: &Preconditions) -> Result<Response<Body>, Error> {
+pub(super) async fn read(
+    incoming: Incoming<'_>,
+    done: &Done,
+    options: &Options,
+    preconditions: &Preconditions,
+) -> Result<Response<Body>, Error> {
     // What is no byte string, or too long to be hashed for nothing, has no version.
     let value = done.frame.first().filter(|kind| **kind == b'$').and_then(|_| operation::render::value(&done.frame).ok().flatten());
     let wanted = |value: &&[u8]| value.len() <= HASHED || options.etag || !preconditions.is_empty();
-    let Some(version) = value.filter(wanted).map(Version::of) else { return incoming.result(done, options) };
+    let Some(version) = value.filter(wanted).map(Version::of) else { return incoming.result(done, options).await };
     if let Some(Tags::These { versions, .. }) = &preconditions.only
         && !versions.contains(&version)
     {
@@ -108,7 +113,7 @@ pub(super) fn read(incoming: Incoming<'_>, done: &Done, options: &Options, preco
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             (response, tag)
         }
-        None => (incoming.result(done, options)?, tag),
+        None => (incoming.result(done, options).await?, tag),
     };
     let headers = response.headers_mut();
     headers.reserve(4);
@@ -153,7 +158,7 @@ pub(super) async fn change(
         let mut read = BytesMut::new();
         place.read.operation().encode(&place.arguments, &rules, &mut read)?;
         let mut bytes = BytesMut::new();
-        let plan = id.operation().encode(given, &rules, &mut bytes)?;
+        let plan = options.encode(shared, id, given, &mut bytes)?;
         let (names, watches): (Vec<_>, Vec<_>) =
             preconditions.expected().map(|(name, expected)| (name, Watch { key: place.key.clone(), read: read.clone(), expected })).unzip();
         let commands = Commands { bytes, count: 1, droppable: !id.operation().changes(), idempotent: false };

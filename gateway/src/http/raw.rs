@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 
-use axum::{
-    body::{Body, Bytes},
-    http::Response,
-};
+use axum::{body::Body, http::Response};
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::smallvec;
@@ -14,14 +12,14 @@ use tokio::time::Instant;
 
 use super::{
     Incoming, Scope,
-    call::{self, InFlight, Options, Sent},
+    call::{self, InFlight, LARGE, Options, Sent},
     request,
     request::Media,
-    respond,
+    respond, sizes,
 };
 use crate::{
     error::{Code, Error},
-    operation::{self, encode::Encoding},
+    operation::{self, bounds, encode::Encoding},
     resp,
     worker::Database,
 };
@@ -52,29 +50,56 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
-    let queued = queue(incoming.scope(), &body, &options)?;
-    let frame = queued.reply(incoming.scope()).await?;
+    let frame = run(incoming.scope(), &body, &options).await?;
     if options.accept == Media::Bytes {
         return match operation::render::value(&frame)? {
             Some(value) => Ok(respond::bytes(frame.slice_ref(value))),
             None => Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title())),
         };
     }
-    let mut out = Vec::with_capacity(frame.len() + 32);
-    operation::render::render_raw(&frame, &options.format(), &mut out)?;
-    Ok(respond::json(out))
+    let format = options.format();
+    let write = move |frame: &Bytes| {
+        let mut out = Vec::with_capacity(frame.len() + 32);
+        operation::render::render_raw(frame, &format, &mut out).map(|()| out)
+    };
+    let out = if frame.len() <= LARGE { write(&frame) } else { call::apart(&incoming.worker.shared, async move { write(&frame) }).await };
+    Ok(respond::json(out?))
+}
+
+/// Asks for sizes if there is a limit, queues the command and waits for its reply.
+pub(super) async fn run(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<Bytes, Error> {
+    if scope.worker.shared.max_result_items.is_some() {
+        Box::pin(ask(scope, document, options)).await?;
+    }
+    queue(scope, document, options)?.reply(scope).await
+}
+
+/// Refuses what would have too many items.
+async fn ask(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<(), Error> {
+    let shared = &scope.worker.shared;
+    let words = words(document, options, shared.max_value_bytes)?;
+    let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
+    let Some(id) = operation::resolve::resolve(&slices) else { return Ok(()) };
+    let mut command = BytesMut::new();
+    resp::write_command(&mut command, &slices);
+    let asked = sizes::encoded(shared, scope.database, id, &command, options, Instant::now()).await;
+    asked.map_err(|error| error.param("command"))
 }
 
 /// Reads the document of a raw command and queues it.
 pub(super) fn queue(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<Queued, Error> {
     let started = Instant::now();
-    let words = words(document, options, scope.worker.shared.max_value_bytes)?;
+    let shared = &scope.worker.shared;
+    let words = words(document, options, shared.max_value_bytes)?;
     let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
     let known = operation::resolve::resolve(&slices);
     check(known, &slices, scope.database)?;
     let changes = known.is_none_or(|id| id.operation().changes());
     let sent = call::with_scratch(|scratch| {
         resp::write_command(scratch, &slices);
+        if let Some(id) = known {
+            bounds::check(id, scratch, sizes::limits(shared)).map_err(|error| error.param("command"))?;
+        }
         options.submit(scope.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
     })?;
     Ok(Queued { known, sent, started, options: *options })

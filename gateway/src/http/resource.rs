@@ -328,7 +328,7 @@ async fn one(
         let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
         found(&done, route, absent, conditional)?;
         if is_value {
-            return precondition::read(incoming, &done, options, &preconditions);
+            return precondition::read(incoming, &done, options, &preconditions).await;
         }
         done
     } else {
@@ -337,7 +337,7 @@ async fn one(
         found(&done, route, absent, conditional)?;
         done
     };
-    let mut response = incoming.result(&done, options)?;
+    let mut response = incoming.result(&done, options).await?;
     // A value before it, where that is the reply, does not say whether another was stored.
     if let Some(version) = stored.filter(|_| matches!(done.frame.first(), Some(b'+' | b':'))) {
         response.headers_mut().insert(header::ETAG, version.tag(options));

@@ -15,7 +15,7 @@ use super::{
     call::{self, InFlight, Options},
     pipeline, request,
     request::Media,
-    respond,
+    respond, sizes,
     version::Version,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         arguments::{Arguments, Given},
         encode::Plan,
     },
-    resp::{Item, Reader},
+    resp::{self, Item, Reader},
     shared::Shared,
 };
 
@@ -130,9 +130,21 @@ impl Transaction {
         self.calls.len()
     }
 
+    /// Refuses what would have too many items.
+    async fn ask(&self, scope: Scope<'_>, deadline: Instant) -> Result<(), Error> {
+        let mut rest = &self.commands.bytes[..];
+        let commands = self.calls.iter().map(|call| Some((call.id, resp::take_frame(&mut rest)?)));
+        let refused = Box::pin(sizes::commands(scope, commands.collect(), deadline)).await;
+        let refused = refused.into_iter().enumerate().find_map(|(index, error)| Some((index, error?)));
+        refused.map_or(Ok(()), |(index, error)| Err(within(error, "calls", index)))
+    }
+
     /// Carries it out and appends the answer, a JSON object; on an error nothing is appended.
     pub(super) async fn run(&self, scope: Scope<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let started = Instant::now();
+        if scope.worker.shared.max_result_items.is_some() {
+            self.ask(scope, started + self.timeout).await?;
+        }
         let done = atomic::run(scope.database, &self.watches, &self.commands, started + self.timeout).await.and_then(frames);
         let frames = match done {
             Ok(frames) => frames,
@@ -197,7 +209,7 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
 fn encode(call: &RawValue, options: &Options, scope: Scope<'_>, out: &mut BytesMut) -> Result<Call, Error> {
     let (id, given, options) = pipeline::prepare(call, options, scope)?;
     call::check_callable(scope.database, id)?;
-    let plan = id.operation().encode(&given, &options.rules(&scope.worker.shared), out)?;
+    let plan = options.encode(&scope.worker.shared, id, &given, out)?;
     Ok(Call { id, plan, options })
 }
 

@@ -4,6 +4,7 @@
 mod access;
 pub mod arguments;
 mod bitmaps;
+pub mod bounds;
 mod cluster;
 mod connection;
 pub mod encode;

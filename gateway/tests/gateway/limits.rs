@@ -111,3 +111,80 @@ fn a_deadline_ends_the_wait() {
     assert_eq!((&results[0]["error"]["code"], &results[0]["error"]["retryable"]), (&"timeout".into(), &true.into()));
     assert_eq!((&results[1]["error"]["code"], &results[1]["error"]["outcome"]), (&"timeout".into(), &"unknown".into()));
 }
+
+#[test]
+fn results_of_many_items_are_refused_before_they_are_sent() {
+    let app = App::with(&["limits.maxResultItems=10"]);
+    let client = app.anonymous();
+    for (command, op, args, param, path) in [
+        ("HSET hash {} v", "hgetall", r#"{"key":"hash"}"#, "key", "hashes/hash"),
+        ("SADD set {}", "smembers", r#"{"key":"set"}"#, "key", ""),
+        ("SADD set {}", "sunion", r#"{"keys":["none","set"]}"#, "keys", ""),
+        ("SADD set {}", "srandmember", r#"{"key":"set","count":11}"#, "key", ""),
+        ("SADD set {}", "sort", r#"{"key":"set"}"#, "key", ""),
+        ("RPUSH list {}", "lrange", r#"{"key":"list","start":0,"stop":-1}"#, "key", ""),
+        ("ZADD sorted {} {}", "zrange", r#"{"key":"sorted","start":"-inf","stop":"+inf","byscore":true}"#, "key", ""),
+        ("XADD stream * n {}", "xrange", r#"{"key":"stream","start":"-","end":"+"}"#, "key", "streams/stream"),
+        ("SET key:{} v", "keys", r#"{"pattern":"*"}"#, "pattern", ""),
+    ] {
+        app.redis.clear();
+        for number in 0..10 {
+            app.redis.line(&command.replace("{}", &number.to_string()));
+        }
+        assert_eq!(client.post(op, args).status, 200, "{op}: {}", client.post(op, args).text());
+        app.redis.line(&command.replace("{}", "10"));
+        app.redis.line("CONFIG RESETSTAT");
+        client.post(op, args).fails(413, "result_too_large", param);
+        let call = format!(r#"{{"calls":[{{"op":"echo","args":{{"message":"1"}}}},{{"op":"{op}","args":{args}}}]}}"#);
+        let results = client.post("pipeline", &call).json()["result"].clone();
+        assert_eq!(results[0]["result"], "1", "{op}");
+        assert_eq!((&results[1]["error"]["code"], &results[1]["error"]["param"]), (&"result_too_large".into(), &param.into()), "{op}");
+        client.post("transaction", &call).fails(413, "result_too_large", &format!("calls[1].{param}"));
+        if !path.is_empty() {
+            client.get(path).fails(413, "result_too_large", param);
+        }
+        let stats = app.redis.line("INFO commandstats");
+        assert!(!stats.contains(&format!("cmdstat_{op}:")), "{op} was sent:\n{stats}");
+    }
+    app.redis.clear();
+    for number in 0..11 {
+        app.redis.line(&format!("RPUSH list {number}"));
+    }
+    client.post("raw", r#"{"command":["lrange","list",0,-1]}"#).fails(413, "result_too_large", "command");
+    assert_eq!(client.post("raw", r#"{"command":["lrange","list",0,9]}"#).status, 200);
+    assert_eq!(client.post("lrange", r#"{"key":"list","start":-10,"stop":-1}"#).status, 200);
+    // What is wrong with the call itself is told as ever.
+    client.post("hgetall", r#"{"key":"list"}"#).fails(409, "wrong_type", "");
+    client.post("hgetall", r#"{"kye":"list"}"#).fails(400, "unknown_argument", "kye");
+}
+
+#[test]
+fn numbers_make_nothing_large() {
+    let app = App::with(&["limits.maxValueBytes=1000B"]);
+    let client = app.anonymous();
+    for (op, args, fine, code, param, words) in [
+        ("setrange", r#"{"key":"a","offset":{},"value":"xy"}"#, 998_i64, "value_too_large", "offset", r#"["SETRANGE","a",{},"xy"]"#),
+        ("setbit", r#"{"key":"a","offset":{},"value":1}"#, 7999, "value_too_large", "offset", r#"["SETBIT","a",{},1]"#),
+        (
+            "bitfield",
+            r#"{"key":"a","operations":[{"set":{"encoding":"u8","offset":{},"value":1}}]}"#,
+            7992,
+            "value_too_large",
+            "operations.set.offset",
+            r#"["BITFIELD","a","SET","u8",{},1]"#,
+        ),
+        ("srandmember", r#"{"key":"s","count":{}}"#, -100_000, "result_too_large", "count", r#"["SRANDMEMBER","s",{}]"#),
+        ("hrandfield", r#"{"key":"h","count":{}}"#, -100_000, "result_too_large", "count", r#"["HRANDFIELD","h",{}]"#),
+        ("zrandmember", r#"{"key":"z","count":{}}"#, -100_000, "result_too_large", "count", r#"["ZRANDMEMBER","z",{}]"#),
+    ] {
+        let with = |text: &str, number: i64| text.replace("{}", &number.to_string());
+        let beyond = fine + fine.signum();
+        assert_eq!(client.post(op, with(args, fine)).status, 200, "{op}");
+        client.post(op, with(args, beyond)).fails(413, code, param);
+        let call = format!(r#"{{"calls":[{{"op":"{op}","args":{}}}]}}"#, with(args, beyond));
+        assert_eq!(client.post("pipeline", &call).json()["result"][0]["error"]["code"], code, "{op}");
+        client.post("transaction", &call).fails(413, code, &format!("calls[0].{param}"));
+        client.post("raw", format!(r#"{{"command":{}}}"#, with(words, beyond))).fails(413, code, "command");
+    }
+    assert_eq!(app.redis.line("STRLEN a"), "1000");
+}

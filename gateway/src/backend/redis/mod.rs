@@ -1,5 +1,6 @@
 //! Redis: one multiplexed RESP2 connection per worker. Calls append to one buffer, a task of the worker writes what has
-//! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
+//! gathered and hands out the replies in order. While a large reply arrives, another connection takes its place. While there is
+//! none, calls are refused at once: nothing queues.
 
 mod cluster;
 mod connection;
@@ -29,8 +30,8 @@ use crate::{
     resp::Malformed,
 };
 
-/// The part that calls and the connection's task share. Its lock is only ever taken by threads of one worker, and by a
-/// look at the state.
+/// The part that calls and the connection's task share. Its lock is only ever taken by the thread of one worker, by the one for
+/// large requests, and by a look at the state.
 struct Shared {
     inner: Mutex<Inner>,
     bounds: Bounds,
@@ -90,7 +91,7 @@ impl Redis {
         let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
         let pool = pool::Pool::new(endpoint.clone(), &bounds);
         let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
-        let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint));
+        let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint, pool.spare()));
         (Self(shared, pool), task.abort_handle())
     }
 

@@ -41,7 +41,8 @@ struct Idle {
     moves: u64,
 }
 
-/// The connections of one worker. Its lock is only ever taken by threads of that worker, and by a look at the state.
+/// The connections of one worker. Its lock is only ever taken by that worker's thread, by the one for large requests, and
+/// by a look at the state.
 pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
     result_bytes: usize,
@@ -66,6 +67,11 @@ impl Pool {
     /// How many are in use, and how many wait for the next call.
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.size - self.free.available_permits(), self.idle().len())
+    }
+
+    /// What bounds connections beside the one that calls share.
+    pub(super) fn spare(&self) -> Arc<Semaphore> {
+        self.free.clone()
     }
 
     /// The connection used last, or a new one.
@@ -227,7 +233,10 @@ impl Own for Connection {
             match frames.starts_with(b"+OK\r\n") {
                 true => Ok(frames.split_off(5)),
                 // What the server says to WATCH it says to every read.
-                false => Ok(std::iter::repeat_n(first(&frames), count).flatten().copied().collect::<Vec<u8>>().into()),
+                false => {
+                    let said = resp::take_frame(&mut &frames[..]).unwrap_or_default();
+                    Ok(std::iter::repeat_n(said, count).flatten().copied().collect::<Vec<u8>>().into())
+                }
             }
         })
     }
@@ -265,14 +274,6 @@ impl Own for Connection {
         if input.is_empty() {
             pool.idle().push(Idle { socket, since: Instant::now(), moves });
         }
-    }
-}
-
-/// The first frame of some.
-fn first(frames: &[u8]) -> &[u8] {
-    match Scanner::default().scan(frames) {
-        Ok(Some(end)) => &frames[..end],
-        _ => frames,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::{sync::oneshot, time::Instant};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     super::{
@@ -13,12 +14,12 @@ use super::{
         call::{self, InFlight, Options, Queued, Sent},
         pipeline, raw, transaction, unknown_operation,
     },
-    frame::{Frame, Id},
+    frame::{self, Frame, Id, Read},
 };
 use crate::{
     backend::Taken,
     error::{Code, Error},
-    operation::{self, arguments::Arguments, render},
+    operation::{self, Mode, arguments::Arguments, render},
     shared::Room,
     worker::{Database, Worker},
 };
@@ -108,14 +109,29 @@ pub(super) struct Answer {
 pub(super) struct Started {
     pub(super) id: Id,
     work: Work,
-    _in_flight: InFlight<Arc<Room>>,
+    /// What is read for good later finds its own room.
+    _in_flight: Option<InFlight<Arc<Room>>>,
 }
 
 enum Work {
-    Call { operation: operation::Id, queued: Queued, options: Options, started: Instant, cancel: Option<oneshot::Receiver<Error>> },
+    Call {
+        operation: operation::Id,
+        queued: Queued,
+        options: Options,
+        started: Instant,
+        cancel: Option<oneshot::Receiver<Error>>,
+    },
     Pipeline(pipeline::Queued),
     Transaction(Box<transaction::Transaction>),
-    Raw { queued: raw::Queued, options: Options },
+    Raw {
+        queued: raw::Queued,
+        options: Options,
+    },
+    /// One whose size has to be asked for before it is read for good.
+    Whole {
+        text: Utf8Bytes,
+        options: Options,
+    },
 }
 
 /// What a frame has started, and how it can be ended before its time.
@@ -134,27 +150,31 @@ fn document<'a>(frame: &Frame<'a>) -> &'a [u8] {
 }
 
 /// Starts what one frame asks for. The calls of a table's operation that fails at once are counted as failed.
-pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, database: usize) -> Result<Begun, Error> {
+pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, text: &Utf8Bytes, database: usize) -> Result<Begun, Error> {
     let options = caller.options(database, frame)?;
     let shared = &caller.worker.shared;
     let enter = |calls: usize| InFlight::enter(caller.database(database).room.clone(), calls);
     let plain = |work: Work, in_flight| Begun { started: Started { id: id.clone(), work, _in_flight: in_flight }, cancel: None };
+    let waits = || operation::find(&frame.op).is_some_and(|operation| matches!(operation.operation().mode, Mode::Blocking(_)));
+    if shared.max_result_items.is_some() && frame.op != "transaction" && !waits() {
+        return Ok(plain(Work::Whole { text: text.clone(), options }, None));
+    }
     let scope = caller.scope(database);
     match &*frame.op {
         "pipeline" => {
             let calls = pipeline::read(document(frame), shared, &scope.database.room)?;
             let in_flight = enter(calls.len())?;
-            Ok(plain(Work::Pipeline(pipeline::queue(scope, &calls, document(frame), &options)), in_flight))
+            Ok(plain(Work::Pipeline(pipeline::queue(scope, &calls, document(frame), &options, Vec::new())), Some(in_flight)))
         }
         "transaction" => {
             let transaction = transaction::read(scope, document(frame), &options)?;
             let in_flight = enter(transaction.len())?;
-            Ok(plain(Work::Transaction(Box::new(transaction)), in_flight))
+            Ok(plain(Work::Transaction(Box::new(transaction)), Some(in_flight)))
         }
         "raw" => {
             let in_flight = enter(1)?;
             let queued = raw::queue(scope, document(frame), &options)?;
-            Ok(plain(Work::Raw { queued, options }, in_flight))
+            Ok(plain(Work::Raw { queued, options }, Some(in_flight)))
         }
         name => {
             let operation = operation::find(name).ok_or_else(unknown_operation)?;
@@ -170,7 +190,7 @@ pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, database: usize)
                 _ => (None, None),
             };
             let work = Work::Call { operation, queued, options, started, cancel };
-            Ok(Begun { started: Started { id, work, _in_flight: in_flight }, cancel: end })
+            Ok(Begun { started: Started { id, work, _in_flight: Some(in_flight) }, cancel: end })
         }
     }
 }
@@ -190,12 +210,16 @@ pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Starte
                 None => finished.await,
                 Some(cancel) => Box::pin(cancellable(finished, cancel)).await,
             };
-            finished.and_then(|mut done| {
-                taken = done.taken.take();
-                text.reserve(done.frame.len() + 32);
-                done.render_into(&options, &mut text)
-            })
+            match finished {
+                Ok(mut done) => {
+                    taken = done.taken.take();
+                    let rendered = done.render_behind(&scope.worker.shared, &options, std::mem::take(&mut text)).await;
+                    rendered.map(|rendered| text = rendered)
+                }
+                Err(error) => Err(error),
+            }
         }
+        Work::Whole { text: frame, options } => Box::pin(whole(scope, &frame, &options, &mut text)).await,
         Work::Pipeline(queued) => {
             queued.finish(scope, &mut text).await;
             Ok(())
@@ -211,6 +235,31 @@ pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Starte
         Err(error) => text = caller.refuse(Some(&id), &error),
     }
     Answer { id, text, taken }
+}
+
+/// Reads a frame a second time and makes its calls one step after the other.
+async fn whole(scope: Scope<'_>, frame: &str, options: &Options, out: &mut Vec<u8>) -> Result<(), Error> {
+    let Read::Call(_, frame) = frame::read(frame) else { return Err(Error::new(Code::Internal, "a frame was read in two ways")) };
+    let room = &*scope.database.room;
+    match &*frame.op {
+        "pipeline" => {
+            let calls = pipeline::read(document(&frame), &scope.worker.shared, room)?;
+            let _in_flight = InFlight::enter(room, calls.len())?;
+            pipeline::run(scope, &calls, document(&frame), options, out).await;
+            Ok(())
+        }
+        "raw" => {
+            let _in_flight = InFlight::enter(room, 1)?;
+            let frame = raw::run(scope, document(&frame), options).await?;
+            render::render_raw(&frame, &options.format(), out)
+        }
+        name => {
+            let operation = operation::find(name).ok_or_else(unknown_operation)?;
+            let done = call::run(scope.worker, scope.database, operation, arguments(&frame), options).await?;
+            let rendered = done.render_behind(&scope.worker.shared, options, std::mem::take(out)).await;
+            rendered.map(|rendered| *out = rendered)
+        }
+    }
 }
 
 async fn cancellable<T>(finished: impl Future<Output = Result<T, Error>>, cancel: oneshot::Receiver<Error>) -> Result<T, Error> {

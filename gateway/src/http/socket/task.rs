@@ -441,7 +441,7 @@ impl Socket {
         };
         match frame::read(&text) {
             Read::Call(id, frame) => {
-                if let Err(error) = self.begin(&id, &frame) {
+                if let Err(error) = self.begin(&id, &frame, &text) {
                     self.refuse(Some(&id), error);
                 }
             }
@@ -464,7 +464,7 @@ impl Socket {
         self.mailbox.push(Item::Text(self.caller.refuse(id, &error)));
     }
 
-    fn begin(&mut self, id: &Id, frame: &Frame<'_>) -> Result<(), Error> {
+    fn begin(&mut self, id: &Id, frame: &Frame<'_>, text: &Utf8Bytes) -> Result<(), Error> {
         if &*frame.op == "cancel" {
             return self.cancel(id, frame);
         }
@@ -503,7 +503,7 @@ impl Socket {
             } else if &*frame.op == "session" {
                 return self.begin_session(id, frame, database);
             } else {
-                let begun = call::begin(&self.caller, id.clone(), frame, database)?;
+                let begun = call::begin(&self.caller, id.clone(), frame, text, database)?;
                 self.work.push(Box::pin(call::finish(self.caller.clone(), database, begun.started)));
                 Open::Call(begun.cancel)
             }

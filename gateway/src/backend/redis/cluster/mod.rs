@@ -16,7 +16,6 @@ use std::{
 use bytes::Bytes;
 use dbx_crds::config::Host;
 use futures::future::BoxFuture;
-use smallvec::SmallVec;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use self::{
@@ -29,7 +28,7 @@ use crate::{
     backend::{Backend, Bounds, Failure, Own, Pending, Replies, Taken},
     error::{Code, Delivery},
     operation::{self, Split, position::first_key, resolve::resolve},
-    resp::{Item, Reader},
+    resp::words,
 };
 
 /// How many slots there are.
@@ -242,18 +241,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// A command's words.
-fn words(command: &[u8]) -> SmallVec<[&[u8]; 8]> {
-    let mut reader = Reader::new(command);
-    let mut words = SmallVec::new();
-    while let Ok(item) = reader.read() {
-        if let Item::Bulk(Some(word)) = item {
-            words.push(word);
-        }
-    }
-    words
 }
 
 impl Handle {

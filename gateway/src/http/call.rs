@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use super::request::{self, Media, Query};
 use crate::{
-    backend::{self, Failure, Pending, Replies},
+    backend::{self, Failure, NodeId, Pending, Replies, Where},
     error::{Code, Delivery, Error},
     operation::{
         Id,
         arguments::Arguments,
         encode::{Encoding, Plan, Rules},
+        position,
         render::Format,
     },
     resp,
@@ -58,8 +59,8 @@ pub(super) struct Options {
     pub(super) encoding: Encoding,
     pub(super) integers_as_strings: bool,
     pub(super) timeout: Duration,
-    /// A call whose keys live on several nodes may be done in parts.
-    pub(super) in_parts: bool,
+    /// Where in a cluster calls may be done.
+    pub(super) place: Where,
     pub(super) accept: Media,
     /// The version of a value is wanted, however long it is.
     pub(super) etag: bool,
@@ -70,7 +71,7 @@ pub(super) struct Options {
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false }
+        Self { encoding, integers_as_strings: false, timeout, place: Where::default(), accept, etag: false, alone: false }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
@@ -88,7 +89,9 @@ impl Options {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
-                "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
+                "split" => in_parts(value).map(|in_parts| options.place.in_parts = in_parts),
+                "consistency" => eventual(value).map(|eventual| options.place.eventual = eventual),
+                "node" => node(value).map(|node| options.place.node = Some(node)),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
             };
@@ -100,11 +103,12 @@ impl Options {
 
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
     pub(super) fn submit(&self, database: &Database, commands: &mut BytesMut, replies: Replies) -> Result<Sent, Failure> {
-        if self.in_parts {
-            return database.backend.submit_in_parts(commands, replies).map(Sent::Shared);
-        }
-        if replies.len() == 1 && (self.alone || commands.len() > LARGE) {
+        let Where { in_parts, eventual, node } = self.place;
+        if replies.len() == 1 && (self.alone || commands.len() > LARGE) && !in_parts && node.is_none() {
             return Ok(Sent::Alone(std::mem::take(commands), replies));
+        }
+        if in_parts || eventual || node.is_some() {
+            return database.backend.submit_where(commands, replies, &self.place).map(Sent::Shared);
         }
         database.backend.submit(commands, replies).map(Sent::Shared)
     }
@@ -153,6 +157,32 @@ fn in_parts(value: &str) -> Result<bool, Error> {
     }
 }
 
+/// Whether a call may read what is not the newest.
+fn eventual(value: &str) -> Result<bool, Error> {
+    match value {
+        "eventual" => Ok(true),
+        "strong" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `strong` or `eventual`").param("consistency")),
+    }
+}
+
+fn node(value: &str) -> Result<NodeId, Error> {
+    NodeId::parse(value)
+        .ok_or_else(|| Error::new(Code::InvalidArgument, "expected the id of a node, as `/cluster/nodes` lists it").param("node"))
+}
+
+/// Refuses what a call cannot wish for.
+pub(super) fn check_place(id: Option<Id>, options: &Options) -> Result<(), Error> {
+    let Where { eventual, node, .. } = options.place;
+    if eventual && id.is_none_or(|id| id.operation().changes()) {
+        return Err(Error::new(Code::InvalidArgument, "a change is made at the primary; only reads can be eventual").param("consistency"));
+    }
+    if node.is_some() && id.is_some_and(|id| position::has_keys(id.operation())) {
+        return Err(Error::new(Code::InvalidArgument, "the keys of this operation say which node it goes to").param("node"));
+    }
+    Ok(())
+}
+
 /// Reads a call's deadline, which is capped.
 pub(super) fn timeout(shared: &Shared, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
@@ -190,7 +220,7 @@ impl Drop for InFlight<'_> {
 }
 
 /// Whether an operation can be called at all: over this transport, and on this server.
-pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
+pub(super) fn check_callable(database: &Database, id: Id, options: &Options) -> Result<(), Error> {
     let operation = id.operation();
     if let Some(refusal) = operation.refusal() {
         return Err(refusal);
@@ -201,7 +231,7 @@ pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
             format!("the server of this database has no {}", operation.command.words.join(" ")),
         ));
     }
-    Ok(())
+    check_place(Some(id), options)
 }
 
 /// Encodes a call and queues it.
@@ -212,7 +242,7 @@ pub(super) fn start(
     arguments: &Arguments<'_>,
     options: &Options,
 ) -> Result<(Plan, Sent), Error> {
-    check_callable(database, id)?;
+    check_callable(database, id, options)?;
     let operation = id.operation();
     with_scratch(|scratch| {
         let plan = operation.encode(arguments, &options.rules(shared), scratch)?;

@@ -55,8 +55,11 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(shared, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
-            .param(name.into_owned()));
+        return Err(Error::new(
+            Code::UnknownArgument,
+            "a pipeline takes consistency, encoding, integers, node, split and timeout in its query",
+        )
+        .param(name.into_owned()));
     }
     if options.accept == request::Media::Bytes {
         return Err(Error::new(Code::NotAcceptable, "a pipeline's answer is application/json").param("Accept"));
@@ -130,7 +133,7 @@ fn queue(incoming: &Incoming<'_>, calls: &[&RawValue], body: &[u8], options: &Op
             let mut id = None;
             let encoded = prepare(call, options, incoming).and_then(|(operation, given, options)| {
                 id = Some(operation);
-                call::check_callable(incoming.database, operation)?;
+                call::check_callable(incoming.database, operation, &options)?;
                 let plan = operation.operation().encode(&given, &options.rules(shared), scratch)?;
                 Ok((operation, plan, options))
             });

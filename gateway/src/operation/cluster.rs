@@ -7,7 +7,7 @@ use super::route::Method::Get;
 use super::route::{Projection, Route};
 use super::shape::{Field, Shape};
 use super::text::Form;
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 const WHY: &str = "It changes its own connection, which all calls share";
@@ -714,7 +714,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::open(&[Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[Code::UnsupportedByServer],
         example: Example {
@@ -762,7 +762,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Keyspace, Read, Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[Code::NotUtf8, Code::UnsupportedByServer],
         example: Example {

@@ -1,5 +1,6 @@
 //! More than one plain Redis: encrypted, watched over by Sentinels, spread over a cluster. Each with real servers.
 
 mod cluster;
+mod scan;
 mod sentinel;
 mod tls;

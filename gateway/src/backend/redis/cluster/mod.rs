@@ -237,13 +237,6 @@ impl Cluster {
         nodes
     }
 
-    /// The last of the slots that follow one at the same node.
-    fn end_of_run(&self, first: usize) -> usize {
-        let inner = self.lock();
-        let same = inner.slots[first..].iter().take_while(|node| **node == inner.slots[first]).count();
-        first + same.max(1) - 1
-    }
-
     /// The node that another says has the slot.
     fn redirected(&self, redirect: &Redirect) -> Arc<Node> {
         self.stale.notify_one();

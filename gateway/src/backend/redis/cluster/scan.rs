@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use dbx_crds::config::Host;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Cluster, Node, SLOTS, plan::words, slot, view};
+use super::{Cluster, Node, SLOTS, gather::Redirect, plan::words, slot, view};
 use crate::{
     backend::{Backend, Failure, TOO_LARGE},
     error::{Code, Delivery},
@@ -99,21 +99,22 @@ fn broken() -> Failure {
 pub(super) async fn page(cluster: &Arc<Cluster>, command: &[u8]) -> Result<Bytes, Failure> {
     let words = words(command);
     let Some(mut at) = words.get(1).copied().and_then(Position::read) else { return Ok(Bytes::from_static(b"-ERR invalid cursor\r\n")) };
-    let node = match at.pass {
+    let mut node = match at.pass {
         Pass::Range(first, _) => cluster.node_for(Some(first))?,
-        Pass::Ahead(slot) => {
-            let owner = cluster.node_for(Some(slot))?;
-            let node = ahead(cluster, &owner, slot).await?.unwrap_or(owner);
-            // It may have no slots yet.
-            node.connected().await;
-            node
-        }
+        Pass::Ahead(slot) => ahead(cluster, slot).await?,
     };
     if at.cursor == 0 || at.node != hint(&node.host) {
-        at.cursor = 0;
-        at.node = hint(&node.host);
+        let mut end = SLOTS - 1;
         if let Pass::Range(first, _) = at.pass {
-            at.pass = Pass::Range(first, cluster.end_of_run(first));
+            (node, end) = owner(cluster, node, first).await?;
+        }
+        // Another worker may have known better, and begun the pass already.
+        if at.cursor == 0 || at.node != hint(&node.host) {
+            at.cursor = 0;
+            at.node = hint(&node.host);
+            if let Pass::Range(_, last) = &mut at.pass {
+                *last = end;
+            }
         }
     }
     let (mut count, mut keys, mut hurry) = (0, BytesMut::new(), false);
@@ -198,12 +199,31 @@ async fn after(cluster: &Arc<Cluster>, pass: Pass, node: &Node) -> Result<Option
     Ok((next < SLOTS).then(|| Position::before(next)))
 }
 
-/// The node that gets a slot, if it is on its way.
-async fn ahead(cluster: &Arc<Cluster>, owner: &Node, slot: usize) -> Result<Option<Arc<Node>>, Failure> {
-    let frame = ask(owner, NODES).await?;
+/// The node that has a slot, as the node says of which that is thought, and the last of the slots that follow it there.
+async fn owner(cluster: &Arc<Cluster>, thought: Arc<Node>, slot: usize) -> Result<(Arc<Node>, usize), Failure> {
+    let frame = ask(&thought, NODES).await?;
+    let lines = view::read(text(&frame).ok_or_else(broken)?, &thought.host);
+    let Some(line) = lines.iter().find(|line| line.has(slot)) else { return Ok((thought, slot)) };
+    let end = (slot..SLOTS).take_while(|slot| line.has(*slot)).last().unwrap_or(slot);
+    if line.myself {
+        return Ok((thought, end));
+    }
+    let Some(host) = line.hosts.first().cloned() else { return Err(broken()) };
+    let node = cluster.redirected(&Redirect { slot, host, asking: false });
+    node.connected().await;
+    Ok((node, end))
+}
+
+/// The node that gets a slot, or has it, if it has arrived.
+async fn ahead(cluster: &Arc<Cluster>, slot: usize) -> Result<Arc<Node>, Failure> {
+    let (owner, _) = owner(cluster, cluster.node_for(Some(slot))?, slot).await?;
+    let frame = ask(&owner, NODES).await?;
     let lines = view::read(text(&frame).ok_or_else(broken)?, &owner.host);
     let id = lines.iter().find(|line| line.myself).and_then(|line| line.gives(slot));
-    Ok(id.and_then(|id| lines.iter().find(|line| line.id == id)).and_then(|line| cluster.at(&line.hosts)))
+    let node = id.and_then(|id| lines.iter().find(|line| line.id == id)).and_then(|line| cluster.at(&line.hosts)).unwrap_or(owner);
+    // It may have had no slots yet.
+    node.connected().await;
+    Ok(node)
 }
 
 /// `CLUSTER NODES`, encoded.

@@ -502,7 +502,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         example: Example {
             given: &["CLUSTER ADDSLOTSRANGE 0 16383"],
             arguments: r#"{}"#,
-            answer: r#"{"result":[{"id":"07c37dfeb235213a872192d90877d0cd55635b91","address":"10.0.0.9:6379@16379","flags":["myself","master"],"primary":null,"ping_sent":0,"pong_received":0,"config_epoch":1,"link_state":"connected","slots":["0-16383"]}]}"#,
+            answer: r#"{"result":[{"id":"07c37dfeb235213a872192d90877d0cd55635b91","address":"10.0.0.9:6379@16379","host":"10.0.0.9","port":6379,"flags":["myself","master"],"role":"primary","primary":null,"ping_sent":0,"pong_received":0,"config_epoch":1,"link_state":"connected","slots":["0-16383"]}]}"#,
             exact: false,
         },
     },

@@ -28,7 +28,18 @@ impl Cluster {
             .iter()
             .map(|bus| {
                 let bus = bus.number.to_string();
-                Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000", "--appendonly", "no"])
+                Redis::with(&[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus,
+                    "--cluster-node-timeout",
+                    "2000",
+                    "--repl-ping-replica-period",
+                    "1",
+                    "--appendonly",
+                    "no",
+                ])
             })
             .collect();
         let cluster = Self { nodes, _buses: buses };
@@ -48,6 +59,10 @@ impl Cluster {
             until("replication", SOON, || cluster.nodes[at].line("INFO replication").contains("link_status:up").then_some(()));
         }
         cluster.settled("cluster_state:ok");
+        for node in &cluster.nodes {
+            // A node tells of replicas that have received something.
+            until("news of replicas", SOON, || (node.line("CLUSTER SLOTS").matches("127.0.0.1").count() == 6).then_some(()));
+        }
         cluster
     }
 

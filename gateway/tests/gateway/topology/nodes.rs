@@ -92,8 +92,8 @@ fn nodes_are_seen_and_named() {
         assert_eq!(node["primary"], if at < 3 { Value::Null } else { json!(cluster.id(at - 3)) }, "{node}");
         assert_eq!(node["slots"].as_array().unwrap().len(), usize::from(at < 3), "{node}");
         // Every one of them can be named.
-        let named = client.get(&format!("info?node={}", cluster.id(at))).json();
-        assert_eq!(named["result"]["server"]["tcp_port"], json!(cluster.nodes[at].port.number));
+        let named = client.get(&format!("info?node={}", cluster.id(at))).text();
+        assert!(named.contains(&format!("tcp_port:{}\\r", cluster.nodes[at].port.number)), "{named}");
         let told = client.post(&format!("cluster_myid?node={}", cluster.id(at)), "{}").json();
         assert_eq!(told["result"], json!(cluster.id(at)));
     }

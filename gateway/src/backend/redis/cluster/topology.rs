@@ -56,6 +56,9 @@ fn read(frame: &[u8], asked: &Host) -> Result<Topology, Malformed> {
     for _ in 0..array(&mut reader)? {
         let fields = array(&mut reader)?;
         let (first, last) = (integer(&mut reader)?, integer(&mut reader)?);
+        if fields < 3 {
+            return Err(Malformed);
+        }
         let primary = host(&mut reader, asked)?;
         let replicas = (3..fields).map(|_| host(&mut reader, asked)).collect::<Result<_, _>>()?;
         let known = topology.primaries.iter().position(|known| *known == primary);

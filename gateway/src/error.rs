@@ -212,7 +212,7 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("CROSSSLOT", Code::CrossSlot, false),
     ("MOVED", Code::Unavailable, true),
     ("ASK", Code::Unavailable, true),
-    ("DBXCLUSTER", Code::UnsupportedByServer, false),
+    ("DBXNODE", Code::InvalidArgument, false),
     ("DBXNOTSENT", Code::Unavailable, true),
     ("DBXLOST", Code::Unavailable, false),
     ("DBXTOOLARGE", Code::ResultTooLarge, false),
@@ -233,6 +233,7 @@ pub fn from_redis(line: &[u8]) -> Error {
         Some((word, detail)) => {
             error.detail = detail.to_owned().into();
             error.outcome_unknown = word == "LOST";
+            error.param = (word == "NODE").then_some("node".into());
         }
         None => error.redis = Some(text.into_owned()),
     }

@@ -25,9 +25,12 @@ pub trait Backend: Send + Sync {
     /// Queues commands and returns at once. They are written together, in order, and never twice.
     fn submit(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure>;
 
-    /// As [`submit`](Self::submit), but a command whose keys live on several nodes may be done in parts.
-    fn submit_in_parts(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure> {
-        self.submit(commands, replies)
+    /// As [`submit`](Self::submit), with wishes about where. What is no cluster has one place, and no node to name.
+    fn submit_where(&self, commands: &[u8], replies: Replies, wishes: &Where) -> Result<Pending, Failure> {
+        match wishes.node {
+            None => self.submit(commands, replies),
+            Some(_) => Ok(Pending::refused(b"-DBXNODE the database is no cluster\r\n", replies.len())),
+        }
     }
 
     /// Whether the server has the command of an operation.
@@ -114,6 +117,36 @@ pub enum Committed {
     Refused(Option<usize>, Bytes),
 }
 
+/// Where in a cluster commands may be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Where {
+    /// In parts, if their keys live in several slots.
+    pub in_parts: bool,
+    /// By a replica, which may not have seen the last changes.
+    pub eventual: bool,
+    /// By this node, if no key decides it.
+    pub node: Option<NodeId>,
+}
+
+/// What a cluster calls a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId([u8; Self::LENGTH]);
+
+impl NodeId {
+    const LENGTH: usize = 40;
+
+    /// Reads it: hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = text.as_bytes().try_into().ok()?;
+        text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some(Self(id))
+    }
+
+    /// As the cluster writes it.
+    pub fn is(&self, text: &str) -> bool {
+        self.0 == text.as_bytes()
+    }
+}
+
 /// For each reply that the commands will have: whether it may be dropped when it is too large, which it may not once
 /// something was changed.
 pub type Replies = SmallVec<[bool; 8]>;
@@ -127,6 +160,11 @@ pub enum Pending {
 }
 
 impl Pending {
+    /// The same error line in the place of each reply.
+    pub fn refused(line: &'static [u8], replies: usize) -> Self {
+        Self::Gathered(Box::pin(std::future::ready(Ok(line.repeat(replies).into()))))
+    }
+
     /// Waits for them.
     pub async fn outcome(self) -> Result<Bytes, Failure> {
         match self {

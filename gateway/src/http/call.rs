@@ -18,13 +18,14 @@ use super::{
     scripts, sizes,
 };
 use crate::{
-    backend::{self, Failure, Pending, Replies, Taken},
+    backend::{self, Failure, NodeId, Pending, Replies, Taken, Where},
     error::{Code, Delivery, Error},
     operation::{
         Id, Mode,
         arguments::Arguments,
         bounds,
         encode::{Encoding, Plan, Rules},
+        position,
         render::Format,
     },
     resp,
@@ -64,8 +65,8 @@ pub(super) struct Options {
     pub(super) encoding: Encoding,
     pub(super) integers_as_strings: bool,
     pub(super) timeout: Duration,
-    /// A call whose keys live on several nodes may be done in parts.
-    pub(super) in_parts: bool,
+    /// Where in a cluster calls may be done.
+    pub(super) place: Where,
     pub(super) accept: Media,
     /// The version of a value is wanted, however long it is.
     pub(super) etag: bool,
@@ -78,7 +79,7 @@ pub(super) struct Options {
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false, patience: None }
+        Self { encoding, integers_as_strings: false, timeout, place: Where::default(), accept, etag: false, alone: false, patience: None }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
@@ -96,7 +97,9 @@ impl Options {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
                 "timeout" => timeout(room, value, "timeout").map(|timeout| options.timeout = timeout),
-                "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
+                "split" => in_parts(value).map(|in_parts| options.place.in_parts = in_parts),
+                "consistency" => eventual(value).map(|eventual| options.place.eventual = eventual),
+                "node" => node(value).map(|node| options.place.node = Some(node)),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
             };
@@ -120,11 +123,12 @@ impl Options {
 
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
     pub(super) fn submit(&self, database: &Database, commands: &mut BytesMut, replies: Replies) -> Result<Sent, Failure> {
-        if self.in_parts {
-            return database.backend.submit_in_parts(commands, replies).map(Sent::Shared);
-        }
-        if replies.len() == 1 && (self.alone || commands.len() > LARGE) {
+        let Where { in_parts, eventual, node } = self.place;
+        if replies.len() == 1 && (self.alone || commands.len() > LARGE) && !in_parts && node.is_none() {
             return Ok(Sent::Alone(std::mem::take(commands), replies));
+        }
+        if in_parts || eventual || node.is_some() {
+            return database.backend.submit_where(commands, replies, &self.place).map(Sent::Shared);
         }
         database.backend.submit(commands, replies).map(Sent::Shared)
     }
@@ -189,6 +193,32 @@ fn in_parts(value: &str) -> Result<bool, Error> {
     }
 }
 
+/// Whether a call may read what is not the newest.
+fn eventual(value: &str) -> Result<bool, Error> {
+    match value {
+        "eventual" => Ok(true),
+        "strong" => Ok(false),
+        _ => Err(Error::new(Code::InvalidArgument, "expected `strong` or `eventual`").param("consistency")),
+    }
+}
+
+fn node(value: &str) -> Result<NodeId, Error> {
+    NodeId::parse(value)
+        .ok_or_else(|| Error::new(Code::InvalidArgument, "expected the id of a node, as `/cluster/nodes` lists it").param("node"))
+}
+
+/// Refuses what a call cannot wish for.
+pub(super) fn check_place(id: Option<Id>, options: &Options) -> Result<(), Error> {
+    let Where { eventual, node, .. } = options.place;
+    if eventual && id.is_none_or(|id| id.operation().changes()) {
+        return Err(Error::new(Code::InvalidArgument, "a change is made at the primary; only reads can be eventual").param("consistency"));
+    }
+    if node.is_some() && id.is_some_and(|id| position::has_keys(id.operation())) {
+        return Err(Error::new(Code::InvalidArgument, "the keys of this operation say which node it goes to").param("node"));
+    }
+    Ok(())
+}
+
 /// Reads a call's deadline, which is capped.
 fn timeout(room: &Room, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
@@ -235,11 +265,12 @@ pub(super) fn check_supported(database: &Database, id: Id) -> Result<(), Error> 
 }
 
 /// Whether an operation can be called at all where calls share a connection, and on this server.
-pub(super) fn check_callable(database: &Database, id: Id) -> Result<(), Error> {
-    match id.operation().mode.refusal() {
-        Some(refusal) => Err(refusal),
-        None => check_supported(database, id),
+pub(super) fn check_callable(database: &Database, id: Id, options: &Options) -> Result<(), Error> {
+    if let Some(refusal) = id.operation().mode.refusal() {
+        return Err(refusal);
     }
+    check_supported(database, id)?;
+    check_place(Some(id), options)
 }
 
 /// Encodes a call and queues it.
@@ -253,6 +284,7 @@ pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Ar
         return Err(refusal);
     }
     check_supported(database, id)?;
+    check_place(Some(id), options)?;
     with_scratch(|scratch| {
         let plan = options.encode_any(shared, id, arguments, scratch)?;
         if let Some(refusal) = refusal(plan.mode) {

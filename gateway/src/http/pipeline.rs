@@ -62,8 +62,11 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(Error::new(Code::UnknownArgument, "a pipeline takes encoding, integers, split and timeout in its query")
-            .param(name.into_owned()));
+        return Err(Error::new(
+            Code::UnknownArgument,
+            "a pipeline takes consistency, encoding, integers, node, split and timeout in its query",
+        )
+        .param(name.into_owned()));
     }
     if options.accept == request::Media::Bytes {
         return Err(Error::new(Code::NotAcceptable, "a pipeline's answer is application/json").param("Accept"));
@@ -164,7 +167,7 @@ pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], opti
             let mut id = None;
             let encoded = prepare(call, options, scope).and_then(|(operation, given, options)| {
                 id = Some(operation);
-                call::check_callable(scope.database, operation)?;
+                call::check_callable(scope.database, operation, &options)?;
                 if let Some(error) = refused.get_mut(index).and_then(Option::take) {
                     return Err(error);
                 }

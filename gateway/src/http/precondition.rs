@@ -153,7 +153,7 @@ pub(super) async fn change(
     let shared = &incoming.worker.shared;
     let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
     let attempt = async {
-        call::check_callable(incoming.database, id)?;
+        call::check_callable(incoming.database, id, options)?;
         let rules = options.rules(shared);
         let mut read = BytesMut::new();
         place.read.operation().encode(&place.arguments, &rules, &mut read)?;

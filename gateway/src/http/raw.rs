@@ -44,8 +44,11 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
     if let Some((name, _)) = query.into_iter().next() {
-        return Err(Error::new(Code::UnknownArgument, "a raw command takes encoding, integers, split and timeout in its query")
-            .param(name.into_owned()));
+        return Err(Error::new(
+            Code::UnknownArgument,
+            "a raw command takes consistency, encoding, integers, node, split and timeout in its query",
+        )
+        .param(name.into_owned()));
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
@@ -93,7 +96,7 @@ pub(super) fn queue(scope: Scope<'_>, document: &[u8], options: &Options) -> Res
     let words = words(document, options, shared.max_value_bytes)?;
     let slices: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
     let known = operation::resolve::resolve(&slices);
-    check(known, &slices, scope.database)?;
+    check(known, &slices, options, scope.database)?;
     let changes = known.is_none_or(|id| id.operation().changes());
     let sent = call::with_scratch(|scratch| {
         resp::write_command(scratch, &slices);
@@ -158,13 +161,16 @@ fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn check(known: Option<operation::Id>, words: &[&[u8]], database: &Database) -> Result<(), Error> {
+fn check(known: Option<operation::Id>, words: &[&[u8]], options: &Options, database: &Database) -> Result<(), Error> {
     let reason = match known {
         Some(id) => {
-            call::check_callable(database, id)?;
+            call::check_callable(database, id, options)?;
             operation::resolve::waits(id, words)
         }
-        None => operation::resolve::unshareable(words),
+        None => {
+            call::check_place(None, options)?;
+            operation::resolve::unshareable(words)
+        }
     };
     reason.map_or(Ok(()), |reason| Err(Error::new(Code::WrongTransport, reason).param("command")))
 }

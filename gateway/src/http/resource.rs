@@ -377,6 +377,7 @@ async fn parts(
     let (plans, sent) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {
+            call::check_place(Some(*id), options)?;
             plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(shared), scratch)?);
         }
         let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();

@@ -19,6 +19,7 @@ use super::{
     version::Version,
 };
 use crate::{
+    backend::Where,
     error::{Code, Error},
     operation::{
         self, Id,
@@ -72,9 +73,11 @@ pub(super) struct Transaction {
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
     let mut query = request::query(&incoming.parts.uri)?;
     let options = Options::take(&incoming.database.room, &incoming.parts.headers, &mut query)?;
-    // What happens as one has no parts.
-    let split = options.in_parts.then_some("split".into());
-    if let Some(name) = query.into_iter().next().map(|(name, _)| name).or(split) {
+    // What happens as one has no parts, and its place.
+    let Where { in_parts, eventual, node } = options.place;
+    let refused = [(in_parts, "split"), (eventual, "consistency"), (node.is_some(), "node")];
+    let refused = refused.into_iter().find_map(|(is, name)| is.then_some(name.into()));
+    if let Some(name) = query.into_iter().next().map(|(name, _)| name).or(refused) {
         return Err(
             Error::new(Code::UnknownArgument, "a transaction takes encoding, integers and timeout in its query").param(name.into_owned())
         );
@@ -208,7 +211,7 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
 
 fn encode(call: &RawValue, options: &Options, scope: Scope<'_>, out: &mut BytesMut) -> Result<Call, Error> {
     let (id, given, options) = pipeline::prepare(call, options, scope)?;
-    call::check_callable(scope.database, id)?;
+    call::check_callable(scope.database, id, &options)?;
     let plan = options.encode(&scope.worker.shared, id, &given, out)?;
     Ok(Call { id, plan, options })
 }

@@ -7,7 +7,7 @@ use super::route::Method::Get;
 use super::route::{Projection, Route};
 use super::shape::{Field, Shape};
 use super::text::Form;
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 const WHY: &str = "It changes its own connection, which all calls share";
@@ -502,7 +502,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         example: Example {
             given: &["CLUSTER ADDSLOTSRANGE 0 16383"],
             arguments: r#"{}"#,
-            answer: r#"{"result":[{"id":"07c37dfeb235213a872192d90877d0cd55635b91","address":"10.0.0.9:6379@16379","flags":["myself","master"],"primary":null,"ping_sent":0,"pong_received":0,"config_epoch":1,"link_state":"connected","slots":["0-16383"]}]}"#,
+            answer: r#"{"result":[{"id":"07c37dfeb235213a872192d90877d0cd55635b91","address":"10.0.0.9:6379@16379","host":"10.0.0.9","port":6379,"flags":["myself","master"],"role":"primary","primary":null,"ping_sent":0,"pong_received":0,"config_epoch":1,"link_state":"connected","slots":["0-16383"]}]}"#,
             exact: false,
         },
     },
@@ -714,7 +714,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::open(&[Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[Code::UnsupportedByServer],
         example: Example {
@@ -762,7 +762,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Keyspace, Read, Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[Code::NotUtf8, Code::UnsupportedByServer],
         example: Example {

@@ -5,7 +5,7 @@ use super::param::Kind::{Bytes, Choice, Integer, Text};
 use super::param::{Count, Kind, Param, Token, Word};
 use super::shape::{Field, Shape};
 use super::text::Form;
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 const WHY: &str = "It changes its own connection, which all calls share";
@@ -380,7 +380,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Session(WHY),
         access: Access::open(&[Slow, Connection]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[Code::WrongTransport, Code::UnsupportedByServer],
         example: Example { given: &[], arguments: r#"{"lib_name":"dbx"}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -541,7 +541,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::open(&[Fast, Connection]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"PONG"}"#, exact: true },

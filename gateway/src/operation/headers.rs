@@ -79,6 +79,10 @@ pub(super) fn parameters() -> Value {
             "description": "How long the call may take"},
         "split": {"name": "split", "in": "query", "schema": {"type": "boolean", "default": false},
             "description": "A call whose keys live on several nodes of a cluster may be done in parts"},
+        "consistency": {"name": "consistency", "in": "query", "schema": {"enum": ["strong", "eventual"], "default": "strong"},
+            "description": "`eventual` lets a replica answer, which may not have seen the last changes"},
+        "node": {"name": "node", "in": "query", "schema": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
+            "description": "The node of a cluster that is to do it, by its id"},
         "idempotency": {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             "description": "What the change is called: sent again under the same key, it is not made again"},
     })

@@ -6,7 +6,7 @@ use super::param::{Count, Effect, Param, Role, Token};
 use super::route::Method::{Delete, Get, Patch};
 use super::route::{Choice, Projection, Route};
 use super::shape::{Field, Shape};
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 /// The second time would fail where the first did not.
@@ -200,7 +200,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::admin(&[Keyspace, Read, Slow, Dangerous]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Joined),
         routes: &[],
         errors: &[Code::NotUtf8, Code::ResultTooLarge],
         example: Example {
@@ -486,7 +486,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Keyspace, Read, Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Any),
         routes: &[],
         errors: &[Code::NotUtf8],
         example: Example { given: &["SET a 1"], arguments: r#"{}"#, answer: r#"{"result":"a"}"#, exact: true },
@@ -573,7 +573,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Keyspace, Read, Slow]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Pages),
         routes: &[Route::only(Get, "/keys", Projection::Collection)],
         errors: &[Code::NotUtf8],
         example: Example {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::param::{Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, Split, all, headers, schema};
+use super::{Group, Mode, Operation, Split, all, headers, position, schema};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
@@ -86,10 +86,11 @@ fn by_name(operation: &Operation) -> Value {
     if let Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) = operation.mode {
         description += &format!(" Not available yet: {reason}.");
     }
-    let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
-    if !matches!(operation.split, Split::Never | Split::Nodes) {
-        parameters.push(json!({"$ref": "#/components/parameters/split"}));
+    if let Some(cluster) = operation.in_cluster() {
+        description += &format!(" In a cluster: {cluster}.");
     }
+    let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
+    parameters.extend(places(operation));
     json!({
         "operationId": operation.name,
         "tags": [operation.group.name()],
@@ -104,11 +105,20 @@ fn by_name(operation: &Operation) -> Value {
     })
 }
 
+/// What may be said of where in a cluster it is done.
+fn places(operation: &Operation) -> Vec<Value> {
+    let keys = position::has_keys(operation);
+    let split = keys && operation.split != Split::Never;
+    let places = [(split, "split"), (keys && !operation.changes(), "consistency"), (!keys, "node")];
+    places.iter().filter(|(is, _)| *is).map(|(_, name)| json!({"$ref": format!("#/components/parameters/{name}")})).collect()
+}
+
 fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
     let (first, route) = routes[0];
     let shared = route.choice != Choice::Only;
     let parts = matches!(route.choice, Choice::Part(_));
     let mut parameters = parameters(["database", "encoding", "integers", "timeout"]);
+    parameters.extend(places(first));
     let variables: Vec<&str> = route.variables().collect();
     for name in &variables {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"},
@@ -264,7 +274,7 @@ fn own() -> Vec<(&'static str, &'static str, Value)> {
     let mut pipeline = endpoint(
         "pipeline",
         "Several calls in one request, each with a result or an error, in their order; not atomic",
-        parameters(["database", "encoding", "integers", "timeout", "split"]),
+        parameters(["database", "encoding", "integers", "timeout", "split", "consistency", "node"]),
         json!({"type": "array", "items": each.clone()}),
         &[],
     );
@@ -294,8 +304,13 @@ fn own() -> Vec<(&'static str, &'static str, Value)> {
             "calls": {"type": "array", "items": call, "minItems": 1},
         },
     }, "example": {"watch": [{"key": "a", "absent": true}], "calls": [{"op": "set", "args": {"key": "a", "value": "1"}}]}}}});
-    let mut raw =
-        endpoint("raw", "A command as it is", parameters(["database", "encoding", "integers", "timeout", "split"]), json!({}), &[]);
+    let mut raw = endpoint(
+        "raw",
+        "A command as it is",
+        parameters(["database", "encoding", "integers", "timeout", "split", "consistency", "node"]),
+        json!({}),
+        &[],
+    );
     raw["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
         "type": "object", "required": ["command"], "additionalProperties": false, "properties": {
             "command": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},

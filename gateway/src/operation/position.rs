@@ -1,78 +1,131 @@
-//! Where the first key of a command stands, read from its operation's parameters: what decides which node of a cluster it
-//! goes to. The words may be a caller's own, so nothing is taken for granted.
+//! Where the keys of a command stand, read from its operation's parameters: what decides which node of a cluster it goes to.
+//! The words may be a caller's own, so nothing is taken for granted.
+
+use smallvec::SmallVec;
 
 use super::param::{Count, Kind, Layout, Param, Token};
 use super::{Id, Operation};
 
-/// The first key among a command's words. Of a command without an operation its first argument, which for most is one: a
-/// node that is asked for another's key says whose it is.
-pub fn first_key<'a>(operation: Option<Id>, words: &[&'a [u8]]) -> Option<&'a [u8]> {
-    let at = match operation.map(Id::operation) {
+/// The keys of a command.
+pub type Keys<'a> = SmallVec<[&'a [u8]; 4]>;
+
+/// The keys among a command's words. Of a command without an operation its first argument, which for most is one: a node that
+/// is asked for another's key says whose it is.
+pub fn keys<'a>(operation: Option<Id>, words: &[&'a [u8]]) -> Keys<'a> {
+    match operation.map(Id::operation) {
         Some(Operation { command, params, .. }) => {
-            let mut walk = Walk { words, at: command.words.len() };
-            walk.params(params)?
+            let mut walk = Walk { words, at: command.words.len(), keys: Keys::new() };
+            walk.params(params);
+            walk.keys
         }
-        None => 1,
-    };
-    words.get(at).copied()
+        None => words.get(1).copied().into_iter().collect(),
+    }
+}
+
+/// Whether an operation may have keys.
+pub fn has_keys(operation: &Operation) -> bool {
+    any_key(operation.params)
 }
 
 struct Walk<'w, 'a> {
     words: &'w [&'a [u8]],
     at: usize,
+    keys: Keys<'a>,
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'_, 'a> {
     fn is(&self, at: usize, token: &str) -> bool {
         self.words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    fn params(&mut self, params: &[Param]) -> Option<usize> {
-        params.iter().find_map(|param| self.param(param))
+    /// Takes `count` words, of which one in `step` is a key.
+    fn take(&mut self, count: usize, step: usize) {
+        let end = self.at.saturating_add(count).min(self.words.len());
+        self.keys.extend(self.words[self.at.min(end)..end].iter().step_by(step).copied());
+        self.at = end;
     }
 
-    fn param(&mut self, param: &Param) -> Option<usize> {
+    fn params(&mut self, params: &[Param]) {
+        for (index, param) in params.iter().enumerate() {
+            // What has no count of its own goes on to the words that what follows cannot be without.
+            let behind: usize = params[index + 1..].iter().map(least).sum();
+            self.param(param, self.words.len().saturating_sub(self.at).saturating_sub(behind));
+        }
+    }
+
+    fn param(&mut self, param: &Param, room: usize) {
         match param.kind {
-            Kind::OneOf(choices) => return self.params(choices),
-            Kind::Modifier => return None,
+            Kind::OneOf(choices) => return choices.iter().for_each(|choice| self.param(choice, room)),
+            Kind::Modifier => return,
             Kind::Fixed(_) => {
                 self.at += 1;
-                return None;
+                return;
             }
             _ => {}
         }
+        let mut room = room;
         if let Token::Once(token) | Token::Each(token) | Token::Modified { token, .. } = param.token {
             if !self.is(self.at, token) {
                 // A caller's own words may have their options in another order.
-                return (self.at..self.words.len()).find(|at| has_key(&param.kind) && self.is(*at, token)).map(|at| at + 1);
+                let Some(at) = (self.at..self.words.len()).find(|at| has_key(&param.kind) && self.is(*at, token)) else { return };
+                let here = std::mem::replace(&mut self.at, at + 1);
+                self.value(&param.kind, self.words.len() - at - 1);
+                self.at = here;
+                return;
             }
             self.at += 1;
+            room = room.saturating_sub(1);
             if let Token::Modified { word, .. } = param.token {
                 self.at += usize::from(self.is(self.at, word) || self.is(self.at, "="));
             }
         } else if !param.required && param.default.is_none() && !has_key(&param.kind) {
-            return None;
+            return;
         }
-        self.value(&param.kind)
+        self.value(&param.kind, room);
     }
 
-    fn value(&mut self, kind: &Kind) -> Option<usize> {
+    fn value(&mut self, kind: &Kind, room: usize) {
+        let counted = |words: &[&[u8]], at: usize| -> Option<usize> { std::str::from_utf8(words.get(at)?).ok()?.parse().ok() };
         match kind {
-            Kind::Key(_) => return Some(self.at),
-            Kind::List(of, Count::Omitted) if has_key(of) => return Some(self.at),
-            Kind::Pairs(left, _, layout) if has_key(left) => return Some(self.at + usize::from(*layout == Layout::Counted)),
+            Kind::Key(_) => self.take(1, 1),
+            Kind::List(of, Count::Omitted) if has_key(of) => self.take(room, 1),
             Kind::List(of, Count::Sent) => {
-                let count: usize = std::str::from_utf8(self.words.get(self.at)?).ok()?.parse().ok()?;
-                if has_key(of) && count > 0 {
-                    return Some(self.at + 1);
+                let Some(count) = counted(self.words, self.at) else { return };
+                self.at += 1;
+                match has_key(of) {
+                    true => self.take(count, 1),
+                    false => self.at = self.at.saturating_add(count),
                 }
-                self.at = self.at.saturating_add(1).saturating_add(count);
             }
-            Kind::Object(params) => return self.params(params),
+            Kind::Pairs(left, _, layout) if has_key(left) => match layout {
+                Layout::Interleaved => self.take(room, 2),
+                Layout::Columns => {
+                    self.take(room / 2, 1);
+                    self.at += room / 2;
+                }
+                Layout::Counted | Layout::CountedColumns => {
+                    let Some(count) = counted(self.words, self.at) else { return };
+                    self.at += 1;
+                    match layout {
+                        Layout::Counted => self.take(count.saturating_mul(2), 2),
+                        _ => self.take(count, 1),
+                    }
+                }
+            },
+            Kind::Object(params) => self.params(params),
+            // A key comes first in what repeats.
+            Kind::Objects(params, Count::Omitted) if any_key(params) => self.take(room, params.len()),
             Kind::Flag => {}
             _ => self.at += 1,
         }
-        None
+    }
+}
+
+/// How many words an argument has at least.
+fn least(param: &Param) -> usize {
+    match param.kind {
+        Kind::Fixed(_) => 1,
+        _ => usize::from(param.required || param.default.is_some()),
     }
 }
 
@@ -80,9 +133,13 @@ fn has_key(kind: &Kind) -> bool {
     match kind {
         Kind::Key(_) => true,
         Kind::List(of, _) | Kind::Pairs(of, ..) => has_key(of),
-        Kind::Object(params) => params.iter().any(|param| has_key(&param.kind)),
+        Kind::Object(params) | Kind::Objects(params, _) | Kind::OneOf(params) => any_key(params),
         _ => false,
     }
+}
+
+fn any_key(params: &[Param]) -> bool {
+    params.iter().any(|param| has_key(&param.kind))
 }
 
 #[cfg(test)]
@@ -90,9 +147,35 @@ mod tests {
     use super::*;
     use crate::operation::{all, resolve::resolve};
 
-    fn key(line: &str) -> Option<String> {
+    fn all_keys(line: &str) -> String {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        first_key(resolve(&words), &words).map(|key| String::from_utf8_lossy(key).into_owned())
+        String::from_utf8(keys(resolve(&words), &words).join(&b' ')).unwrap()
+    }
+
+    fn key(line: &str) -> Option<String> {
+        all_keys(line).split(' ').next().filter(|key| !key.is_empty()).map(str::to_owned)
+    }
+
+    #[test]
+    fn keys_are_found() {
+        for (line, keys) in [
+            ("DEL a b c", "a b c"),
+            ("MSET a 1 b 2", "a b"),
+            ("JSON.MSET a $ 1 b $ 2", "a b"),
+            ("JSON.MGET a b $", "a b"),
+            ("BLPOP a b 0", "a b"),
+            ("EVAL return 2 a b c", "a b"),
+            ("EVAL return 0 a", ""),
+            ("EVAL return 18446744073709551615 a b", "a b"),
+            ("SORT a LIMIT 0 1 STORE b", "a b"),
+            ("XREAD COUNT 2 STREAMS a b 0 0", "a b"),
+            ("ZUNIONSTORE a 2 b c WEIGHTS 1 2", "a b c"),
+            ("RENAME a b", "a b"),
+            ("BITOP AND a b c", "a b c"),
+            ("LMOVE a b LEFT RIGHT", "a b"),
+        ] {
+            assert_eq!(all_keys(line), keys, "{line}");
+        }
     }
 
     #[test]
@@ -122,8 +205,9 @@ mod tests {
             let Ok(Item::Array(Some(count))) = reader.read() else { panic!("{}", operation.name) };
             let words: Vec<&[u8]> =
                 (0..count).map(|_| if let Ok(Item::Bulk(Some(word))) = reader.read() { word } else { panic!() }).collect();
-            let found = first_key(resolve(&words), &words).map(String::from_utf8_lossy);
-            let given = found.is_some_and(|key| operation.example.arguments.contains(&format!("\"{key}\"")));
+            let found = keys(resolve(&words), &words);
+            let found = found.iter().map(|key| String::from_utf8_lossy(key));
+            let given = found.clone().count() > 0 && found.clone().all(|key| operation.example.arguments.contains(&format!("\"{key}\"")));
             assert!(given, "{}: {:?}", operation.name, words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>());
         }
     }

@@ -6,7 +6,7 @@ use super::param::{Count, Kind, Param};
 use super::route::Method::Post;
 use super::route::{Projection, Route};
 use super::shape::Shape;
-use super::{Access, Class, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Class, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 const WHY: &str = "A subscription is answered for as long as it lasts, which takes a WebSocket";
@@ -56,7 +56,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
-        split: Split::Never,
+        split: Split::Nodes(Together::Union),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":[]}"#, exact: true },
@@ -88,7 +88,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
-        split: Split::Never,
+        split: Split::Nodes(Together::Sum),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":0}"#, exact: true },
@@ -104,7 +104,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
-        split: Split::Never,
+        split: Split::Nodes(Together::Counts),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{"channels":["c"]}"#, answer: r#"{"result":{"c":0}}"#, exact: true },
@@ -120,7 +120,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
-        split: Split::Never,
+        split: Split::Nodes(Together::Union),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":[]}"#, exact: true },
@@ -136,7 +136,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
-        split: Split::Never,
+        split: Split::Nodes(Together::Counts),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{"shardchannels":["c"]}"#, answer: r#"{"result":{"c":0}}"#, exact: true },

@@ -42,6 +42,9 @@ fn entry(operation: &Operation) -> String {
     if operation.idempotent {
         lines.push("- May be sent again when its answer was lost".into());
     }
+    if let Some(cluster) = operation.in_cluster() {
+        lines.push(format!("- In a [cluster](../clusters.md): {cluster}"));
+    }
     let errors: Vec<_> = operation.errors.iter().map(|code| format!("[`{0}`](../api/errors.md)", code.name())).collect();
     if !errors.is_empty() {
         lines.push(format!("- Errors beside those of every call: {}", errors.join(", ")));

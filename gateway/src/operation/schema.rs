@@ -159,7 +159,10 @@ fn text(of: Form) -> Value {
         Form::Node => json!({"type": "object", "properties": {
             "id": {"type": "string"},
             "address": {"type": "string"},
+            "host": {"type": "string"},
+            "port": {"type": "integer"},
             "flags": {"type": "array", "items": {"type": "string"}},
+            "role": {"enum": ["primary", "replica"]},
             "primary": {"type": ["string", "null"]},
             "ping_sent": {"type": "integer"},
             "pong_received": {"type": "integer"},

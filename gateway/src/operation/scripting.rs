@@ -6,7 +6,7 @@ use super::param::{Count, Effect, Kind, Param, Role, Word};
 use super::route::Method::{Delete, Get, Post};
 use super::route::{Projection, Route};
 use super::shape::{Field, Shape};
-use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
+use super::{Access, Command, Example, Group, Mode, Operation, Since, Split, Together};
 use crate::error::Code;
 
 const ARGS: Param = Param::optional("args", Kind::List(&Bytes, Count::Omitted), "What it finds in ARGV");
@@ -158,7 +158,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Write, Slow, Scripting]),
         idempotent: false,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[Route::only(Delete, "/functions", Projection::Value)],
         errors: &[Code::RedisError],
         example: Example { given: &[LIBRARY], arguments: r#"{"library_name":"lib"}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -190,7 +190,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Write, Slow, Scripting]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -222,7 +222,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Slow, Scripting]),
         idempotent: false,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::OneSucceeds),
         routes: &[],
         errors: &[Code::RedisError],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -277,7 +277,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Write, Slow, Scripting]),
         idempotent: false,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[Route::only(Post, "/functions", Projection::Item)],
         errors: &[Code::RedisError],
         example: Example {
@@ -308,7 +308,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Write, Slow, Scripting]),
         idempotent: false,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[],
         errors: &[Code::RedisError, Code::BadEncoding],
         example: Example {
@@ -342,7 +342,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Slow, Scripting]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Apart),
         routes: &[],
         errors: &[],
         example: Example {
@@ -383,7 +383,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::read(&[Slow, Scripting]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::Everywhere),
         routes: &[],
         errors: &[],
         example: Example {
@@ -404,7 +404,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Slow, Scripting]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[],
         errors: &[],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -436,7 +436,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Slow, Scripting]),
         idempotent: false,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::OneSucceeds),
         routes: &[],
         errors: &[Code::RedisError],
         example: Example { given: &[], arguments: r#"{}"#, answer: r#"{"result":"OK"}"#, exact: true },
@@ -452,7 +452,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         mode: Mode::Call,
         access: Access::write(&[Slow, Scripting]),
         idempotent: true,
-        split: Split::Nodes,
+        split: Split::Nodes(Together::AllSucceed),
         routes: &[Route::only(Post, "/scripts", Projection::Item)],
         errors: &[Code::RedisError],
         example: Example {

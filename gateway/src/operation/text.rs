@@ -104,8 +104,29 @@ fn node(line: &str, out: &mut Vec<u8>) {
     const NAMES: [&str; 8] = ["id", "address", "flags", "primary", "ping_sent", "pong_received", "config_epoch", "link_state"];
     let mut words = line.split_ascii_whitespace();
     let named: Vec<(&str, &str)> = NAMES.iter().copied().zip(words.by_ref()).collect();
+    // `host:port@port,name`; the host may have colons.
+    let place = |address: &str| {
+        let (host, port) = address.split(['@', ',']).next()?.rsplit_once(':')?;
+        port.parse::<u16>().ok().map(|port| (host.to_owned(), port))
+    };
     object(named.into_iter().map(|pair| (pair.0, pair)), out, |(name, word), out| match (name, word) {
-        ("flags", flags) => list(flags.split(','), out),
+        ("address", address) => {
+            write_string(out, address);
+            if let Some((host, port)) = place(address) {
+                out.extend_from_slice(b",\"host\":");
+                write_string(out, &host);
+                out.extend_from_slice(format!(",\"port\":{port}").as_bytes());
+            }
+        }
+        ("flags", flags) => {
+            list(flags.split(','), out);
+            let is = |role| flags.split(',').any(|flag| flag == role);
+            let role = if is("master") { "primary" } else { "replica" };
+            if is("master") || is("slave") {
+                out.extend_from_slice(b",\"role\":");
+                write_string(out, role);
+            }
+        }
         ("primary", "-") => out.extend_from_slice(b"null"),
         ("ping_sent" | "pong_received" | "config_epoch", number) => value(number, out),
         (_, word) => write_string(out, word),
@@ -172,13 +193,13 @@ mod tests {
 
     #[test]
     fn nodes_have_names_for_their_words() {
-        let expected = |flags: &str, primary: &str, slots: &str| {
+        let expected = |flags: &str, role: &str, primary: &str, slots: &str| {
             format!(
-                r#"{{"id":"a1","address":"127.0.0.1:1@2","flags":{flags},"primary":{primary},"ping_sent":0,"pong_received":5,"config_epoch":1,"link_state":"connected","slots":{slots}}}"#
+                r#"{{"id":"a1","address":"127.0.0.1:1@2","host":"127.0.0.1","port":1,"flags":{flags},"role":"{role}","primary":{primary},"ping_sent":0,"pong_received":5,"config_epoch":1,"link_state":"connected","slots":{slots}}}"#
             )
         };
         let line = "a1 127.0.0.1:1@2 myself,master - 0 5 1 connected 0-5 7";
-        assert_eq!(read(line, Form::Node), expected(r#"["myself","master"]"#, "null", r#"["0-5","7"]"#));
-        assert_eq!(read("a1 127.0.0.1:1@2 slave b2 0 5 1 connected", Form::Node), expected(r#"["slave"]"#, r#""b2""#, "[]"));
+        assert_eq!(read(line, Form::Node), expected(r#"["myself","master"]"#, "primary", "null", r#"["0-5","7"]"#));
+        assert_eq!(read("a1 127.0.0.1:1@2 slave b2 0 5 1 connected", Form::Node), expected(r#"["slave"]"#, "replica", r#""b2""#, "[]"));
     }
 }

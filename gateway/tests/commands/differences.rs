@@ -353,4 +353,13 @@ pub static SPLITS: &[(&str, &str)] = &[
     ("msetex", "As msetnx"),
     ("wait", "It is about one connection, not about nodes"),
     ("waitaof", "As wait"),
+    ("pubsub_channels", "Each node knows who listens to itself"),
+    ("pubsub_numpat", "As pubsub_channels"),
+    ("pubsub_numsub", "As pubsub_channels"),
+    ("pubsub_shardchannels", "As pubsub_channels"),
+    ("pubsub_shardnumsub", "As pubsub_channels"),
+    ("config_resetstat", "As config_set, of which the server says so"),
+    ("config_rewrite", "As config_set"),
+    ("acl_deluser", "A user that is gone at one node alone is a trap"),
+    ("acl_setuser", "As acl_deluser"),
 ];

@@ -18,7 +18,8 @@ use bytes::BytesMut;
 use dbx_gateway::operation::arguments::Arguments;
 use dbx_gateway::operation::encode::{Encoding, Rules};
 use dbx_gateway::operation::param::{Effect, Param, Role};
-use dbx_gateway::operation::{self, Class, Group, Mode, Operation, Split};
+use dbx_gateway::operation::{self, Class, Group, Mode, Operation, Split, Together};
+use dbx_gateway::resp::{Item, Reader};
 use serde_json::Value;
 
 use differences::{ABSENT, CLASHES, CLASSES, DEFAULTS, PARTS, RENAMES, ROLES, Rename, SPLITS, STRUCTURES};
@@ -60,6 +61,17 @@ fn servers() -> Vec<(Server, Vec<(&'static Operation, Documented)>)> {
     let known: BTreeSet<&str> = all.iter().map(|(operation, _)| operation.name).collect();
     let later = both(&mut valkey).into_iter().filter(|(operation, _)| !known.contains(operation.name)).collect();
     vec![(redis, all), (valkey, later)]
+}
+
+/// The keys of a call, as they are found in its words.
+fn positions(call: &[u8]) -> BTreeSet<String> {
+    let mut reader = Reader::new(call);
+    let words: Vec<&[u8]> =
+        std::iter::from_fn(|| reader.read().ok()).filter_map(|item| if let Item::Bulk(word) = item { word } else { None }).collect();
+    operation::position::keys(operation::resolve::resolve(&words), &words)
+        .iter()
+        .map(|key| String::from_utf8_lossy(key).into_owned())
+        .collect()
 }
 
 /// The words of a call.
@@ -179,7 +191,11 @@ fn clusters_are_served_as_the_server_advises() {
             (Some("multi_shard"), None) => Split::Ordered,
             (Some("multi_shard"), Some("agg_sum")) => Split::Sum,
             (Some("multi_shard"), Some("all_succeeded")) => Split::AllSucceed,
-            _ => Split::Nodes,
+            // How the answers are put together is ours to say.
+            _ => match operation.split {
+                Split::Nodes(together) => Split::Nodes(together),
+                _ => Split::Nodes(Together::Apart),
+            },
         };
         if operation.split != split {
             assert!(splits.remove(operation.name), "{} {split:?}", operation.name);
@@ -204,6 +220,12 @@ fn keys_are_where_the_server_finds_them() {
                     role.read |= plan.reads && role.write;
                 }
                 let theirs = server.keys_and_flags(&call);
+                assert_eq!(
+                    positions(&call),
+                    theirs.iter().map(|(key, _)| key.clone()).collect::<BTreeSet<_>>(),
+                    "{} {arguments}",
+                    operation.name
+                );
                 let found: BTreeMap<String, Role> = theirs.iter().map(|(key, flags)| (key.clone(), documented::role(flags))).collect();
                 let least = |role: &Role, of: &Role| role.read >= of.read && role.write >= of.write && role.delete >= of.delete;
                 if ours != found && ours.iter().zip(&found).all(|((key, role), (other, of))| key == other && least(role, of)) {

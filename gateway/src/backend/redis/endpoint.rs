@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub(super) client_name: String,
     /// How long connecting may take, greeting included.
     pub(super) connect_timeout: Duration,
+    /// Only to read from a node that is a replica.
+    pub(super) reads_replica: bool,
     /// How often another server has become the primary: connections from before are of no use.
     pub(super) moves: AtomicU64,
 }
@@ -75,6 +77,7 @@ impl Endpoint {
             database: url.database,
             client_name,
             connect_timeout: redis.connect_timeout().value(),
+            reads_replica: false,
             moves: AtomicU64::new(0),
         }
     }
@@ -91,6 +94,7 @@ impl Endpoint {
             database: 0,
             client_name: self.client_name.clone(),
             connect_timeout: self.connect_timeout,
+            reads_replica: false,
             moves: AtomicU64::new(0),
         }
     }

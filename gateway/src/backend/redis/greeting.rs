@@ -53,6 +53,10 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end
         resp::write_command(&mut out, &[b"ROLE"]);
         steps.push(Step::Primary);
     }
+    if endpoint.reads_replica {
+        resp::write_command(&mut out, &[b"READONLY"]);
+        steps.push(Step::Optional);
+    }
     resp::write_command(&mut out, &[b"CLIENT", b"SETNAME", endpoint.client_name.as_bytes()]);
     steps.push(Step::Optional);
     resp::write_command(&mut out, &[b"PING"]);

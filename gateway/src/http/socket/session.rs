@@ -80,7 +80,7 @@ impl Session {
             .ok_or_else(|| Error::new(Code::UnknownOperation, "a session takes operations, and none has this name").param("op"))?;
         let entry = operation.operation();
         if !OWN.contains(&entry.name) {
-            call::check_callable(caller.database(database), operation)?;
+            call::check_callable(caller.database(database), operation, &options)?;
         }
         let arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
         let mut command = BytesMut::new();

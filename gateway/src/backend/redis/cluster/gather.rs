@@ -1,24 +1,23 @@
 //! Calls on their way to several nodes, and back in the order in which they were made. A node that says that it has not
 //! carried out a call, because another has the slot, is believed: the call goes there. Nothing else is sent again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::Host;
-use tokio::time::Instant;
+use futures::future::join_all;
+use smallvec::smallvec;
 
-use super::{Cluster, Node, split::Merge};
+use super::{Cluster, Node, scan, split::Merge, view};
 use crate::{
-    backend::{Backend, Failure, Pending, Replies},
+    backend::{Backend, Failure, NodeId, Pending, Replies},
     error::{Code, Delivery},
-    resp::Scanner,
+    resp::take_frame,
 };
 
 /// How often a call follows where it is sent.
-const HOPS: usize = 8;
-/// How long a call that is sent to a node waits for a connection to it.
-const PATIENCE: Duration = Duration::from_secs(2);
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+pub(super) const HOPS: usize = 8;
+pub(super) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// A command on its way.
 pub(super) struct Job {
@@ -27,6 +26,8 @@ pub(super) struct Job {
     pub(super) node: Arc<Node>,
     /// It is sent where the slot is about to be.
     pub(super) asking: bool,
+    /// The slot of what a replica may read.
+    pub(super) read: Option<usize>,
     pub(super) outcome: Option<Result<Bytes, Failure>>,
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn gather(
     cluster: Arc<Cluster>,
     mut jobs: Vec<Job>,
     mut sent: Vec<(Vec<usize>, Pending)>,
-    merges: Vec<Merge>,
+    mut merges: Vec<Merge>,
 ) -> Result<Bytes, Failure> {
     for hop in 0..=HOPS {
         let mut again = Vec::new();
@@ -71,7 +72,12 @@ pub(super) async fn gather(
             receive(&mut jobs, &batch, pending.outcome().await);
             again.extend(batch.into_iter().filter_map(|index| {
                 let Some(Ok(frame)) = &jobs[index].outcome else { return None };
-                redirect(frame, &jobs[index].node.host).map(|redirect| (index, redirect))
+                let next = match jobs[index].read {
+                    // The replica has carried out nothing; the primary can.
+                    Some(slot) if frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ") => Next::Primary(slot),
+                    _ => Next::Redirect(redirect(frame, &jobs[index].node.host)?),
+                };
+                Some((index, next))
             }));
         }
         if again.is_empty() {
@@ -85,20 +91,58 @@ pub(super) async fn gather(
         }
         // In the order of the calls, which those to one key have to keep.
         again.sort_by_key(|(index, _)| *index);
-        let until = Instant::now() + PATIENCE;
-        for (index, redirect) in again {
+        for (index, next) in again {
             let job = &mut jobs[index];
-            job.node = cluster.redirected(&redirect);
-            job.asking = redirect.asking;
-            job.outcome = None;
-            while !job.node.is_up() && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            match next {
+                Next::Redirect(redirect) => {
+                    job.node = cluster.redirected(&redirect);
+                    job.asking = redirect.asking;
+                }
+                Next::Primary(slot) => match cluster.node_for(Some(slot)) {
+                    Ok(node) => job.node = node,
+                    Err(_) => continue,
+                },
             }
+            job.read = None;
+            job.outcome = None;
+            job.node.connected().await;
         }
         sent = send(&mut jobs);
     }
-    let outcomes: Vec<_> = jobs.into_iter().map(|job| job.outcome.unwrap_or_else(|| Err(lost()))).collect();
+    let mut outcomes: Vec<_> = jobs.into_iter().map(|job| job.outcome.unwrap_or_else(|| Err(lost()))).collect();
+    let pages = merges.iter_mut().filter(|merge| matches!(merge, Merge::Page(_)));
+    let pages = pages.enumerate().map(|(index, merge)| {
+        let command = std::mem::replace(merge, Merge::One(outcomes.len() + index));
+        let cluster = &cluster;
+        async move {
+            match &command {
+                Merge::Page(command) => scan::page(cluster, command).await,
+                _ => Err(lost()),
+            }
+        }
+    });
+    let pages: Vec<_> = pages.collect();
+    outcomes.extend(join_all(pages).await);
     super::split::assemble(&merges, outcomes, cluster.bounds.result_bytes)
+}
+
+/// Where a call goes that was not carried out.
+enum Next {
+    Redirect(Redirect),
+    /// To the node that has the slot.
+    Primary(usize),
+}
+
+/// Sends commands to a node that the caller names, and nowhere else.
+pub(super) async fn directed(cluster: Arc<Cluster>, id: NodeId, commands: Bytes, replies: Replies) -> Result<Bytes, Failure> {
+    let asked = cluster.node_for(None)?;
+    let frame = asked.redis.submit(scan::NODES, smallvec![true])?.outcome().await?;
+    let lines = scan::text(&frame).map(|text| view::read(text, &asked.host)).unwrap_or_default();
+    let Some(node) = lines.iter().find(|line| id.is(line.id)).and_then(|line| cluster.at(&line.hosts)) else {
+        return Pending::refused(b"-DBXNODE the cluster has no such node\r\n", replies.len()).outcome().await;
+    };
+    node.connected().await;
+    node.redis.submit(&commands, replies)?.outcome().await
 }
 
 fn lost() -> Failure {
@@ -107,13 +151,14 @@ fn lost() -> Failure {
 
 /// Hands out the replies of one node.
 fn receive(jobs: &mut [Job], batch: &[usize], outcome: Result<Bytes, Failure>) {
-    let mut frames = match outcome {
+    let frames = match outcome {
         Ok(frames) => frames,
         Err(failure) => return batch.iter().for_each(|index| jobs[*index].outcome = Some(Err(failure.clone()))),
     };
-    let mut next = || match Scanner::default().scan(&frames) {
-        Ok(Some(end)) => Ok(frames.split_to(end)),
-        _ => Err(Failure { code: Code::BackendError, detail: "the database broke its protocol", delivery: Delivery::Unknown }),
+    let mut rest = &frames[..];
+    let mut next = || match take_frame(&mut rest) {
+        Some(frame) => Ok(frames.slice_ref(frame)),
+        None => Err(Failure { code: Code::BackendError, detail: "the database broke its protocol", delivery: Delivery::Unknown }),
     };
     for index in batch {
         let job = &mut jobs[*index];
@@ -131,7 +176,7 @@ pub(super) struct Redirect {
     pub(super) asking: bool,
 }
 
-fn redirect(frame: &[u8], from: &Host) -> Option<Redirect> {
+pub(super) fn redirect(frame: &[u8], from: &Host) -> Option<Redirect> {
     let (asking, rest) = match frame.strip_prefix(b"-MOVED ") {
         Some(rest) => (false, rest),
         None => (true, frame.strip_prefix(b"-ASK ")?),

@@ -1,9 +1,13 @@
-//! Redis Cluster: one multiplexed connection to each primary per worker. A call goes where its first key lives; the nodes
-//! correct what is out of date.
+//! Redis Cluster: one multiplexed connection to each primary per worker, and to a replica once somebody wants to read from it.
+//! A call goes where its keys live; the nodes correct what is out of date.
 
+mod alone;
 mod gather;
+mod plan;
+mod scan;
 mod split;
 mod topology;
+mod view;
 
 use std::{
     sync::{
@@ -19,18 +23,20 @@ use futures::future::BoxFuture;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use self::{
-    gather::{Job, Redirect},
-    split::Merge,
+    gather::{HOPS, Redirect, redirect},
+    plan::slot_of,
     topology::{NOBODY, Topology},
 };
 use super::{Endpoint, Redis, State};
 use crate::{
-    backend::{Backend, Bounds, Failure, Own, Pending, Replies, Taken},
+    backend::{Backend, Bounds, Failure, Own, Pending, Replies, Taken, Where},
     error::{Code, Delivery},
-    operation::{self, Split, position::first_key, resolve::resolve},
+    operation::{self, position::keys},
     resp::words,
 };
 
+/// A call that waits is sent from node to node.
+const MOVING: Failure = Failure { code: Code::Unavailable, detail: "the keys are moving to another node", delivery: Delivery::NotSent };
 /// How many slots there are.
 const SLOTS: usize = 16384;
 /// How often a cluster is asked again that is whole, and one that is not.
@@ -41,10 +47,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long calls may still be answered by a node that is a primary no more.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// The answer to what every node has a part of the answer to.
-const EVERYWHERE: &[u8] = b"-DBXCLUSTER every node of a cluster has a part of the answer\r\n";
+/// How long a call waits for a connection to a node that it was sent to.
+const CONNECTING: Duration = Duration::from_secs(2);
 
-/// A primary.
+/// A primary, or a replica to read from.
 struct Node {
     host: Host,
     redis: Redis,
@@ -54,6 +60,14 @@ struct Node {
 impl Node {
     fn is_up(&self) -> bool {
         self.redis.state().reachable
+    }
+
+    /// Waits for the connection; what becomes of a call without one is for the call to find out.
+    async fn connected(&self) {
+        let until = Instant::now() + CONNECTING;
+        while !self.is_up() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
@@ -72,6 +86,10 @@ struct Cluster {
 struct Inner {
     nodes: Vec<Arc<Node>>,
     slots: Box<[u16]>,
+    /// Where the replicas of each node are, as far as that is known.
+    replicas: Vec<Vec<Host>>,
+    /// Connections beside those to primaries: to replicas that are read from, and to nodes that a caller has named.
+    others: Vec<Arc<Node>>,
     answered: bool,
     message: String,
     connections: u64,
@@ -88,8 +106,15 @@ fn slot(key: &[u8]) -> usize {
 
 /// Starts the connections' tasks on this worker.
 pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>, seeds: Vec<Host>) -> Arc<dyn Backend> {
-    let inner =
-        Inner { nodes: Vec::new(), slots: vec![NOBODY; SLOTS].into(), answered: false, message: "connecting".into(), connections: 0 };
+    let inner = Inner {
+        nodes: Vec::new(),
+        slots: vec![NOBODY; SLOTS].into(),
+        replicas: Vec::new(),
+        others: Vec::new(),
+        answered: false,
+        message: "connecting".into(),
+        connections: 0,
+    };
     let (inner, stale, turn) = (Mutex::new(inner), Notify::new(), AtomicUsize::new(0));
     let cluster = Arc::new(Cluster { name, endpoint, seeds, bounds, inner, stale, turn });
     tokio::spawn(keep(Arc::downgrade(&cluster)));
@@ -154,9 +179,12 @@ impl Cluster {
         let mut nodes = Vec::with_capacity(topology.primaries.len());
         for host in topology.primaries {
             let known = inner.nodes.iter().position(|node| node.host == host);
-            nodes.push(known.map_or_else(|| self.node(host), |at| inner.nodes.swap_remove(at)));
+            nodes.push(known.map_or_else(|| self.node(host, false), |at| inner.nodes.swap_remove(at)));
         }
-        for node in std::mem::replace(&mut inner.nodes, nodes) {
+        let others = std::mem::take(&mut inner.others);
+        let (others, gone) = others.into_iter().partition(|node| topology.replicas.iter().flatten().any(|host| node.host == *host));
+        inner.others = others;
+        for node in std::mem::replace(&mut inner.nodes, nodes).into_iter().chain::<Vec<_>>(gone) {
             inner.connections += node.redis.state().connections;
             tokio::spawn(async move {
                 tokio::time::sleep(FAREWELL).await;
@@ -169,12 +197,49 @@ impl Cluster {
             count => format!("{count} of {SLOTS} slots have no node"),
         };
         inner.slots = topology.slots;
+        inner.replicas = topology.replicas;
     }
 
-    fn node(&self, host: Host) -> Arc<Node> {
-        let endpoint = Arc::new(self.endpoint.at(host.clone()));
+    fn node(&self, host: Host, reads_replica: bool) -> Arc<Node> {
+        let endpoint = Arc::new(Endpoint { reads_replica, ..self.endpoint.at(host.clone()) });
         let (redis, task) = Redis::start(format!("{} {host}", self.name), self.bounds.clone(), endpoint);
         Arc::new(Node { host, redis, task })
+    }
+
+    /// A connection beside those to primaries.
+    fn other(&self, inner: &mut Inner, host: &Host) -> Arc<Node> {
+        let known = inner.others.iter().find(|node| node.host == *host).cloned();
+        known.unwrap_or_else(|| {
+            let node = self.node(host.clone(), true);
+            inner.others.push(node.clone());
+            node
+        })
+    }
+
+    /// The node at one of these places.
+    fn at(&self, hosts: &[Host]) -> Option<Arc<Node>> {
+        let mut inner = self.lock();
+        let known = inner.nodes.iter().chain(&inner.others).find(|node| hosts.contains(&node.host)).cloned();
+        known.or_else(|| hosts.first().map(|host| self.other(&mut inner, host)))
+    }
+
+    /// A replica that has the slot, if one is connected; that is begun here.
+    fn replica_for(&self, slot: usize) -> Option<Arc<Node>> {
+        let mut inner = self.lock();
+        let hosts = inner.replicas.get(usize::from(inner.slots[slot]))?.clone();
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let nodes: Vec<_> = hosts.iter().map(|host| self.other(&mut inner, host)).collect();
+        (0..nodes.len()).map(|at| &nodes[(turn + at) % nodes.len()]).find(|node| node.is_up()).cloned()
+    }
+
+    /// All primaries, each in turn first.
+    fn primaries(&self) -> Vec<Arc<Node>> {
+        let mut nodes = self.lock().nodes.clone();
+        if !nodes.is_empty() {
+            let middle = self.turn.fetch_add(1, Relaxed) % nodes.len();
+            nodes.rotate_left(middle);
+        }
+        nodes
     }
 
     /// The node that another says has the slot.
@@ -182,7 +247,7 @@ impl Cluster {
         self.stale.notify_one();
         let mut inner = self.lock();
         let at = inner.nodes.iter().position(|node| node.host == redirect.host).unwrap_or_else(|| {
-            let node = self.node(redirect.host.clone());
+            let node = self.node(redirect.host.clone(), false);
             inner.nodes.push(node);
             inner.nodes.len() - 1
         });
@@ -208,67 +273,15 @@ impl Cluster {
         let detail = if inner.nodes.is_empty() { "the database has not been reached yet" } else { "no node of the cluster has the key" };
         node.cloned().ok_or(Failure { code: Code::Unavailable, detail, delivery: Delivery::NotSent })
     }
-
-    /// Adds the commands that a call becomes.
-    fn plan(&self, command: Bytes, droppable: bool, in_parts: bool, jobs: &mut Vec<Job>, failed: &mut Option<Failure>) -> Merge {
-        let words = words(&command);
-        let operation = resolve(&words);
-        let key = first_key(operation, &words);
-        let split = operation.map_or(Split::Never, |id| id.operation().split);
-        if key.is_none() && split == Split::Nodes {
-            return Merge::Ready(EVERYWHERE);
-        }
-        let mut job = |slot: Option<usize>, command: Bytes| {
-            let node = self.node_for(slot).inspect_err(|failure| *failed = Some(failure.clone())).ok();
-            node.map(|node| {
-                jobs.push(Job { command, droppable, node, asking: false, outcome: None });
-                jobs.len() - 1
-            })
-        };
-        let parts = if in_parts { operation.and_then(|id| split::parts(id.operation(), &words)) } else { None };
-        match parts {
-            None => {
-                job(key.map(slot), command.clone()).map_or(Merge::Ready(b"-DBXNOTSENT no node of the cluster has the key\r\n"), Merge::One)
-            }
-            Some(parts) => {
-                let parts: Option<Vec<_>> =
-                    parts.into_iter().map(|(slot, keys, command)| Some((job(Some(slot), command)?, keys))).collect();
-                parts.map_or(Merge::Ready(b"-DBXLOST no node of the cluster has a part of the keys\r\n"), |parts| Merge::Parts {
-                    split,
-                    droppable,
-                    parts,
-                })
-            }
-        }
-    }
-}
-
-impl Handle {
-    fn send(&self, commands: &[u8], replies: &Replies, in_parts: bool) -> Result<Pending, Failure> {
-        let mut rest = Bytes::copy_from_slice(commands);
-        let (mut jobs, mut merges, mut failed) = (Vec::new(), Vec::new(), None);
-        for droppable in replies {
-            let end = crate::resp::Scanner::default().scan(&rest).ok().flatten().unwrap_or(rest.len());
-            merges.push(self.0.plan(rest.split_to(end), *droppable, in_parts, &mut jobs, &mut failed));
-        }
-        if let (Some(failure), true) = (failed, jobs.is_empty()) {
-            return Err(failure);
-        }
-        let sent = gather::send(&mut jobs);
-        if jobs.iter().any(|job| job.outcome.is_some()) {
-            self.0.stale.notify_one();
-        }
-        Ok(Pending::Gathered(Box::pin(gather::gather(self.0.clone(), jobs, sent, merges))))
-    }
 }
 
 impl Backend for Handle {
     fn submit(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure> {
-        self.send(commands, &replies, false)
+        self.0.send(commands, replies, &Where::default())
     }
 
-    fn submit_in_parts(&self, commands: &[u8], replies: Replies) -> Result<Pending, Failure> {
-        self.send(commands, &replies, true)
+    fn submit_where(&self, commands: &[u8], replies: Replies, wishes: &Where) -> Result<Pending, Failure> {
+        self.0.send(commands, replies, wishes)
     }
 
     fn supports(&self, operation: operation::Id) -> bool {
@@ -276,20 +289,27 @@ impl Backend for Handle {
     }
 
     fn own<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
-        Box::pin(async move {
-            let end = crate::resp::Scanner::default().scan(commands).ok().flatten().unwrap_or(commands.len());
-            let words = words(&commands[..end]);
-            let node = self.0.node_for(first_key(resolve(&words), &words).map(slot))?;
-            node.redis.own(commands, deadline).await
-        })
+        Box::pin(alone::own(&self.0, commands, deadline))
     }
 
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
-        let slot = first_key(Some(operation), &words(&command)).map(slot);
-        match self.0.node_for(slot) {
-            Ok(node) => node.redis.wait(operation, command, until),
-            Err(failure) => Box::pin(std::future::ready(Err(failure))),
-        }
+        let cluster = self.0.clone();
+        Box::pin(async move {
+            let words = words(&command);
+            let Ok(slot) = slot_of(&keys(Some(operation), &words)) else {
+                let detail = "the keys do not live in the same slot; nothing was done";
+                return Err(Failure { code: Code::CrossSlot, detail, delivery: Delivery::Answered });
+            };
+            let mut node = cluster.node_for(slot)?;
+            for _ in 0..HOPS {
+                let taken = node.redis.wait(operation, command.clone(), until).await?;
+                // A node that sends it elsewhere has not waited.
+                let Some(redirect) = redirect(&taken.frame, &node.host).filter(|redirect| !redirect.asking) else { return Ok(taken) };
+                node = cluster.redirected(&redirect);
+                tokio::time::timeout_at(until, node.connected()).await.map_err(|_| MOVING)?;
+            }
+            Err(MOVING)
+        })
     }
 
     fn state(&self) -> State {

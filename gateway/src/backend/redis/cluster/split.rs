@@ -1,6 +1,8 @@
 //! Which commands a call becomes, and what their replies are together. A call whose keys live in several slots is done in
 //! parts only where its caller says so: the parts are not one step.
 
+use std::collections::HashSet;
+
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -8,7 +10,7 @@ use super::slot;
 use crate::{
     backend::{Failure, TOO_LARGE},
     error::{Code, Delivery},
-    operation::{Operation, Split},
+    operation::{Operation, Split, Together},
     resp::{self, Item, Reader},
 };
 
@@ -18,6 +20,8 @@ pub(super) enum Merge {
     Ready(&'static [u8]),
     /// It is the reply to one command.
     One(usize),
+    /// It is a page of a scan.
+    Page(Bytes),
     /// It is made of the replies to several: their places, and those of their keys among all of the call's.
     Parts { split: Split, droppable: bool, parts: Vec<(usize, Vec<usize>)> },
 }
@@ -30,7 +34,7 @@ pub(super) fn parts(operation: &Operation, words: &[&[u8]]) -> Option<Vec<Part>>
     let step = match operation.split {
         Split::Ordered | Split::Sum => 1,
         Split::AllSucceed => 2,
-        Split::Never | Split::Nodes => return None,
+        Split::Never | Split::Nodes(_) => return None,
     };
     let (head, arguments) = words.split_at(operation.command.words.len().min(words.len()));
     let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
@@ -82,6 +86,7 @@ fn reply(merge: &Merge, outcomes: &[Result<Bytes, Failure>], most: usize) -> Res
     match merge {
         Merge::Ready(frame) => Ok(Bytes::from_static(frame)),
         Merge::One(index) => outcomes[*index].clone(),
+        Merge::Page(_) => Err(broken()),
         Merge::Parts { split, droppable, parts } => {
             let frame = together(*split, parts, outcomes)?;
             Ok(if *droppable && frame.len() > most { Bytes::from_static(TOO_LARGE) } else { frame })
@@ -89,8 +94,17 @@ fn reply(merge: &Merge, outcomes: &[Result<Bytes, Failure>], most: usize) -> Res
     }
 }
 
+fn broken() -> Failure {
+    Failure { code: Code::BackendError, detail: "the database broke its protocol", delivery: Delivery::Unknown }
+}
+
 fn together(split: Split, parts: &[(usize, Vec<usize>)], outcomes: &[Result<Bytes, Failure>]) -> Result<Bytes, Failure> {
     let done: Vec<_> = parts.iter().map(|(index, _)| &outcomes[*index]).collect();
+    if split == Split::Nodes(Together::OneSucceeds)
+        && let Some(frame) = done.iter().copied().flatten().find(|frame| !frame.starts_with(b"-"))
+    {
+        return Ok(frame.clone());
+    }
     if let Some(Err(failure)) = done.iter().find(|outcome| outcome.is_err()) {
         // Unless nothing was sent of any part, something may have been done.
         let unsent = done.iter().all(|outcome| matches!(outcome, Err(failure) if failure.delivery == Delivery::NotSent));
@@ -101,39 +115,93 @@ fn together(split: Split, parts: &[(usize, Vec<usize>)], outcomes: &[Result<Byte
     if let Some(error) = frames.iter().find(|frame| frame.starts_with(b"-")) {
         return Ok((*error).clone());
     }
-    let broken = || Failure { code: Code::BackendError, detail: "the database broke its protocol", delivery: Delivery::Unknown };
-    match split {
-        Split::Sum => {
-            let numbers = frames.iter().map(|frame| match Reader::new(frame).read() {
-                Ok(Item::Integer(text)) => std::str::from_utf8(text).ok()?.parse::<i64>().ok(),
-                _ => None,
-            });
-            let sum: i64 = numbers.sum::<Option<i64>>().ok_or_else(broken)?;
-            Ok(format!(":{sum}\r\n").into())
+    let Some(first) = frames.first().copied() else { return Err(broken()) };
+    let merged = match split {
+        Split::Ordered => ordered(&frames, parts),
+        Split::Sum | Split::Nodes(Together::Sum) => {
+            let sum = frames.iter().map(|frame| integer(Reader::new(frame).read().ok()?)).sum::<Option<i64>>();
+            sum.map(|sum| format!(":{sum}\r\n").into())
         }
-        Split::Ordered => {
-            let count = parts.iter().map(|(_, keys)| keys.len()).sum();
-            let mut elements: Vec<&[u8]> = vec![b""; count];
-            for (frame, (_, keys)) in frames.into_iter().zip(parts) {
-                let mut reader = Reader::new(frame);
-                if reader.read() != Ok(Item::Array(Some(keys.len()))) {
-                    return Err(broken());
-                }
-                for key in keys {
-                    let start = reader.position();
-                    match reader.read() {
-                        Ok(Item::Array(_)) | Err(_) => return Err(broken()),
-                        Ok(_) => elements[*key] = &frame[start..reader.position()],
-                    }
-                }
+        Split::Nodes(Together::Joined | Together::Union) => lists(&frames).map(|mut lists| {
+            if split == Split::Nodes(Together::Union) {
+                let mut seen = HashSet::new();
+                lists.iter_mut().for_each(|list| list.retain(|element| seen.insert(*element)));
             }
-            let mut out = BytesMut::new();
-            resp::write_array(&mut out, count);
-            elements.iter().for_each(|element| out.extend_from_slice(element));
-            Ok(out.freeze())
+            array(&lists.concat())
+        }),
+        Split::Nodes(Together::Everywhere) => sums(&frames, |_| true).map(|sums| {
+            let everywhere = i64::try_from(frames.len()).unwrap_or_default();
+            numbers(sums.into_iter().map(|sum| sum.map(|sum| i64::from(sum == everywhere))), first)
+        }),
+        Split::Nodes(Together::Counts) => sums(&frames, |at| at % 2 == 1).map(|sums| numbers(sums.into_iter(), first)),
+        Split::Nodes(Together::Any) => {
+            Some((*frames.iter().find(|frame| !matches!(&frame[..], b"$-1\r\n" | b"*-1\r\n")).unwrap_or(&first)).clone())
         }
-        Split::AllSucceed | Split::Never | Split::Nodes => Ok(Bytes::from_static(b"+OK\r\n")),
+        Split::AllSucceed | Split::Never | Split::Nodes(_) => Some(first.clone()),
+    };
+    merged.ok_or_else(broken)
+}
+
+/// The elements of the replies, in the order of the keys.
+fn ordered(frames: &[&Bytes], parts: &[(usize, Vec<usize>)]) -> Option<Bytes> {
+    let count = parts.iter().map(|(_, keys)| keys.len()).sum();
+    let mut elements: Vec<&[u8]> = vec![b""; count];
+    for (list, (_, keys)) in lists(frames)?.into_iter().zip(parts) {
+        if list.len() != keys.len() {
+            return None;
+        }
+        list.into_iter().zip(keys).for_each(|(element, key)| elements[*key] = element);
     }
+    Some(array(&elements))
+}
+
+/// The elements of each reply, which are no lists themselves.
+fn lists<'a>(frames: &[&'a Bytes]) -> Option<Vec<Vec<&'a [u8]>>> {
+    let list = |frame: &&'a Bytes| {
+        let mut reader = Reader::new(frame);
+        let Ok(Item::Array(Some(length))) = reader.read() else { return None };
+        let element = |_| {
+            let start = reader.position();
+            match reader.read() {
+                Ok(Item::Array(_)) | Err(_) => None,
+                Ok(_) => Some(&frame[start..reader.position()]),
+            }
+        };
+        (0..length).map(element).collect()
+    };
+    frames.iter().map(list).collect()
+}
+
+fn array(elements: &[&[u8]]) -> Bytes {
+    let mut out = BytesMut::new();
+    resp::write_array(&mut out, elements.len());
+    elements.iter().for_each(|element| out.extend_from_slice(element));
+    out.freeze()
+}
+
+fn integer(item: Item<'_>) -> Option<i64> {
+    if let Item::Integer(text) = item { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}
+
+/// The sum of what stands in each place of lists of one length, where it is a number.
+fn sums(frames: &[&Bytes], is_number: impl Fn(usize) -> bool) -> Option<Vec<Option<i64>>> {
+    let lists = lists(frames)?;
+    let length = lists.first()?.len();
+    let number = |element: &&[u8]| integer(Reader::new(element).read().ok()?);
+    let sum = |at| match is_number(at) {
+        true => lists.iter().map(|list| number(list.get(at)?)).sum::<Option<i64>>().map(Some),
+        false => Some(None),
+    };
+    (0..length).map(sum).collect()
+}
+
+/// A list with these numbers; in the other places it is as the one given.
+fn numbers(numbers: impl Iterator<Item = Option<i64>>, other: &Bytes) -> Bytes {
+    let lists = lists(&[other]).unwrap_or_default();
+    let others = lists.iter().flatten().copied();
+    let elements: Vec<Bytes> =
+        numbers.zip(others).map(|(number, other)| number.map_or(other.to_vec().into(), |number| format!(":{number}\r\n").into())).collect();
+    array(&elements.iter().map(|element| &element[..]).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -167,6 +235,21 @@ mod tests {
         assert_eq!(&assembled[..], b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n");
         assert_eq!(&assemble(&merge(Split::Sum), frames(&[":2\r\n", ":1\r\n"]), 1000).unwrap()[..], b":3\r\n");
         assert_eq!(&assemble(&merge(Split::AllSucceed), frames(&["+OK\r\n", "-OOM x\r\n"]), 1000).unwrap()[..], b"-OOM x\r\n");
+        let nodes = |together, replies: &[&'static str]| {
+            let all = (0..replies.len()).map(|index| (index, Vec::new())).collect();
+            let merge = [Merge::Parts { split: Split::Nodes(together), droppable: true, parts: all }];
+            String::from_utf8(assemble(&merge, frames(replies), 1000).unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(nodes(Together::Sum, &[":2\r\n", ":1\r\n"]), ":3\r\n");
+        assert_eq!(nodes(Together::AllSucceed, &["$1\r\na\r\n", "$1\r\na\r\n"]), "$1\r\na\r\n");
+        assert_eq!(nodes(Together::OneSucceeds, &["-NOTBUSY x\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(nodes(Together::OneSucceeds, &["-NOTBUSY x\r\n", "-NOTBUSY y\r\n"]), "-NOTBUSY x\r\n");
+        assert_eq!(nodes(Together::Joined, &["*1\r\n$1\r\na\r\n", "*1\r\n$1\r\na\r\n"]), "*2\r\n$1\r\na\r\n$1\r\na\r\n");
+        assert_eq!(nodes(Together::Union, &["*1\r\n$1\r\na\r\n", "*1\r\n$1\r\na\r\n"]), "*1\r\n$1\r\na\r\n");
+        assert_eq!(nodes(Together::Everywhere, &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]), "*2\r\n:1\r\n:0\r\n");
+        assert_eq!(nodes(Together::Counts, &["*2\r\n$1\r\na\r\n:1\r\n", "*2\r\n$1\r\na\r\n:2\r\n"]), "*2\r\n$1\r\na\r\n:3\r\n");
+        assert_eq!(nodes(Together::Any, &["$-1\r\n", "$1\r\na\r\n"]), "$1\r\na\r\n");
+        assert_eq!(nodes(Together::Any, &["$-1\r\n", "$-1\r\n"]), "$-1\r\n");
         let lost = Failure { code: Code::Unavailable, detail: "gone", delivery: Delivery::NotSent };
         let failed = assemble(&merge(Split::Sum), vec![Ok(Bytes::from_static(b":1\r\n")), Err(lost.clone())], 1000).unwrap_err();
         assert_eq!(failed.delivery, Delivery::Unknown, "a part of it was done");

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Topology {
     pub(super) primaries: Vec<Host>,
+    /// Those of each primary, in the same order.
+    pub(super) replicas: Vec<Vec<Host>>,
     /// By slot; beyond the end of `primaries` where nobody has it.
     pub(super) slots: Box<[u16]>,
 }
@@ -49,29 +51,39 @@ pub(super) async fn ask(endpoint: &Endpoint, node: &Host, deadline: Instant) -> 
 
 /// Reads `[[first, last, [host, port, …], replica…], …]`.
 fn read(frame: &[u8], asked: &Host) -> Result<Topology, Malformed> {
-    let mut topology = Topology { primaries: Vec::new(), slots: vec![NOBODY; SLOTS].into() };
+    let mut topology = Topology { primaries: Vec::new(), replicas: Vec::new(), slots: vec![NOBODY; SLOTS].into() };
     let mut reader = Reader::new(frame);
     for _ in 0..array(&mut reader)? {
         let fields = array(&mut reader)?;
         let (first, last) = (integer(&mut reader)?, integer(&mut reader)?);
-        let mut details = array(&mut reader)?;
-        let name = match reader.read()? {
-            Item::Bulk(name) => name.map(|name| std::str::from_utf8(name).map_err(|_| Malformed)).transpose()?,
-            _ => return Err(Malformed),
-        };
-        // A node that does not know its own name is where it was asked.
-        let name = name.filter(|name| !matches!(*name, "" | "?")).unwrap_or(&asked.name).to_owned();
-        let host = Host { name, port: u16::try_from(integer(&mut reader)?).map_err(|_| Malformed)? };
-        details = details.checked_sub(2).ok_or(Malformed)?;
-        skip(&mut reader, details + fields.checked_sub(3).ok_or(Malformed)?)?;
-        let known = topology.primaries.iter().position(|known| *known == host);
+        if fields < 3 {
+            return Err(Malformed);
+        }
+        let primary = host(&mut reader, asked)?;
+        let replicas = (3..fields).map(|_| host(&mut reader, asked)).collect::<Result<_, _>>()?;
+        let known = topology.primaries.iter().position(|known| *known == primary);
         let index = known.unwrap_or_else(|| {
-            topology.primaries.push(host);
+            topology.primaries.push(primary);
+            topology.replicas.push(replicas);
             topology.primaries.len() - 1
         });
         topology.slots.get_mut(first..=last).ok_or(Malformed)?.fill(u16::try_from(index).map_err(|_| Malformed)?);
     }
     Ok(topology)
+}
+
+/// Reads `[host, port, …]`.
+fn host(reader: &mut Reader<'_>, asked: &Host) -> Result<Host, Malformed> {
+    let details = array(reader)?;
+    let name = match reader.read()? {
+        Item::Bulk(name) => name.map(|name| std::str::from_utf8(name).map_err(|_| Malformed)).transpose()?,
+        _ => return Err(Malformed),
+    };
+    // A node that does not know its own name is where it was asked.
+    let name = name.filter(|name| !matches!(*name, "" | "?")).unwrap_or(&asked.name).to_owned();
+    let host = Host { name, port: u16::try_from(integer(reader)?).map_err(|_| Malformed)? };
+    skip(reader, details.checked_sub(2).ok_or(Malformed)?)?;
+    Ok(host)
 }
 
 fn array(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
@@ -114,6 +126,8 @@ mod tests {
         let topology = read(frame.as_bytes(), &asked).unwrap();
         let hosts: Vec<String> = topology.primaries.iter().map(Host::to_string).collect();
         assert_eq!(hosts, ["a:7", "asked:8"]);
+        let replicas: Vec<Vec<String>> = topology.replicas.iter().map(|all| all.iter().map(Host::to_string).collect()).collect();
+        assert_eq!(replicas, [vec!["r:9".to_owned()], vec![]]);
         assert_eq!((topology.slots[0], topology.slots[9], topology.slots[10], topology.slots[16383]), (0, 0, 1, 1));
         for wrong in ["+OK\r\n", "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:7\r\n", "*1\r\n*2\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:7\r\n"] {
             assert_eq!(read(wrong.as_bytes(), &asked), Err(Malformed), "{wrong:?}");

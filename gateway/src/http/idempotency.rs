@@ -55,7 +55,7 @@ enum State {
 
 /// Whether a request is a change that has a key.
 pub(super) fn applies(parts: &Parts) -> bool {
-    if !parts.headers.contains_key(&KEY) || matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    if !parts.headers.contains_key(&KEY) || !matches!(parts.method, Method::PUT | Method::PATCH | Method::POST | Method::DELETE) {
         return false;
     }
     let Some((_, name)) = parts.uri.path().strip_prefix("/api/v1/").and_then(|rest| rest.split_once('/')) else { return false };

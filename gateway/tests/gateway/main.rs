@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers fail the test that calls them, and figures are for the reader")]
 
 mod bad_input;
+mod browser;
 mod calls;
 mod collections;
 mod conformance;

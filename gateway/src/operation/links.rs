@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::all;
 use super::openapi::{BASE, Resources};
 use super::read::flat;
 use super::route::Method;
 use super::shape::Shape;
-use super::all;
 
 /// The variable that the answer to what made a resource is.
 const RESULT: &str = "sha1";

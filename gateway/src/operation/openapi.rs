@@ -145,7 +145,8 @@ fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
     }
     let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| errors(operation)).chain([Code::KeyNotFound]).collect();
     // Who may do one of them may not do all.
-    let class = routes.iter().map(|(operation, _)| operation.access.class).find(|class| *class == Class::Admin).unwrap_or(first.access.class);
+    let class =
+        routes.iter().map(|(operation, _)| operation.access.class).find(|class| *class == Class::Admin).unwrap_or(first.access.class);
     let mut endpoint = json!({
         "operationId": id(route.template, method),
         ACCESS: class.name(),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Operation;
-use super::param::{Effect, Kind, Param};
+use super::param::{Count, Effect, Kind, Param};
 use super::read::flat;
 use super::shape::{Field, Shape};
 use super::text::Form;
@@ -84,6 +84,10 @@ fn choice(param: &Param, params: &[Param]) -> Option<Value> {
 /// The schema of one argument.
 pub(super) fn argument(param: &Param) -> Value {
     let mut schema = kind(&param.kind);
+    if let (Kind::List(_, Count::Sent), false) = (param.kind, param.required) {
+        // There may be none.
+        schema["minItems"] = 0.into();
+    }
     schema["description"] = param.about.into();
     if let Some(default) = param.default {
         schema["default"] = default.into();
@@ -117,9 +121,10 @@ fn kind(of: &Kind) -> Value {
 fn list(of: &Kind) -> Value {
     let one = kind(of);
     let mut schema = one.clone();
-    match &mut schema["type"] {
-        Value::Array(types) => types.insert(0, "array".into()),
-        other => *other = json!(["array", other.clone()]),
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.insert(0, "array".into()),
+        Some(other) => *other = json!(["array", other.clone()]),
+        None => {}
     }
     schema["items"] = one;
     schema["minItems"] = 1.into();

@@ -42,6 +42,11 @@ impl Kind {
     }
 }
 
+/// A module of Redis Stack.
+pub fn module(name: &str) -> PathBuf {
+    tool(STACK).join(name)
+}
+
 /// A folder that `scripts/tools` has filled.
 fn tool(name: &str) -> PathBuf {
     let cache = std::env::var_os("DBXDEV_CACHE").map(PathBuf::from);

@@ -89,7 +89,7 @@ fn in_a_pipeline(client: &Client, op: &str, args: &str) -> Result<String, Value>
 }
 
 /// Whether two values have the same types in the same places.
-fn alike(one: &Value, other: &Value) -> bool {
+pub fn alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(ones), Value::Array(others)) => match (ones.first(), others.first()) {
             (Some(one), Some(other)) => alike(one, other),

@@ -12,7 +12,7 @@ mod redis;
 
 use std::time::{Duration, Instant};
 
-pub use app::{App, Expected};
+pub use app::{App, Expected, alike};
 pub use gateway::{Gateway, MARKER};
 pub use http::{Client, Connection, Response};
 pub use load::Load;

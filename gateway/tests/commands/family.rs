@@ -34,7 +34,7 @@ impl Kind {
                 let mut command = Command::new(stack.join("redis-server"));
                 command.env("LD_LIBRARY_PATH", &stack);
                 for module in ["rejson.so", "redisearch.so", "redisbloom.so", "redistimeseries.so"] {
-                    command.arg("--loadmodule").arg(stack.join(module));
+                    command.arg("--loadmodule").arg(self::module(module));
                 }
                 command
             }

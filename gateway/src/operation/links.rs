@@ -106,3 +106,33 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::openapi;
+    use super::*;
+
+    #[test]
+    fn links_lead_to_endpoints() {
+        let document = openapi::document();
+        let endpoints: Vec<&Value> =
+            document["paths"].as_object().unwrap().values().flat_map(|place| place.as_object().unwrap().values()).collect();
+        let ids: Vec<&Value> = endpoints.iter().map(|endpoint| &endpoint["operationId"]).collect();
+        let links = endpoints.iter().filter_map(|endpoint| endpoint["responses"]["200"]["links"].as_object());
+        let links: Vec<&Value> = links.flat_map(Map::values).collect();
+        assert!(links.len() > 40 && links.iter().all(|link| ids.contains(&&link["operationId"])), "{links:?}");
+        let to = |path: &str, method: &str, name: &str| {
+            let link = &document["paths"][format!("{BASE}{path}")][method]["responses"]["200"]["links"][name];
+            (link["operationId"].as_str().unwrap_or_default().to_owned(), link["parameters"].clone(), link["requestBody"].clone())
+        };
+        let database = "$request.path.database";
+        let set = json!({"path.database": database, "path.key": "$request.body#/key"});
+        assert_eq!(to("/set", "post", "read"), ("get_strings__key_".into(), set, Value::Null));
+        let again = json!({"path.database": database, "path.key": "$request.path.key", "header.If-None-Match": "$response.header.ETag"});
+        assert_eq!(to("/strings/{key}", "get", "again"), ("get_strings__key_".into(), again, Value::Null));
+        let script = json!({"path.database": database, "path.sha1": "$response.body#/result"});
+        assert_eq!(to("/scripts", "post", "post_scripts__sha1_"), ("post_scripts__sha1_".into(), script, Value::Null));
+        let page = json!({"key": "$request.body#/key", "cursor": "$response.body#/cursor"});
+        assert_eq!(to("/hscan", "post", "next"), ("hscan".into(), json!({"path.database": database}), page));
+    }
+}

@@ -15,7 +15,7 @@ impl<'a> Form<'a> {
         let form = Self { browser, operation: format!("#operations-{group}-{id}") };
         form.browser.click(&form.at(".opblock-summary-control"));
         form.browser.click(&form.at(".try-out__btn"));
-        // The example is short, and this machine may be slow.
+        // This machine may be slow.
         form.browser.fill(&form.at("tr[data-param-name='DBX-Timeout'] input"), "20s");
         form
     }

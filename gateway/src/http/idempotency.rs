@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     call::{self, Options},
     request::{self, Media},
-    respond,
+    resource, respond,
 };
 use crate::{
     error::{Code, Error},
@@ -53,13 +53,14 @@ enum State {
     Answered { status: u16, media: u8, body: Bytes },
 }
 
-/// Whether a request is a change that has a key.
+/// Whether a request is a change that has a key. What nothing takes is answered as if it had none.
 pub(super) fn applies(parts: &Parts) -> bool {
     if !parts.headers.contains_key(&KEY) || matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
     let Some((_, name)) = parts.uri.path().strip_prefix("/api/v1/").and_then(|rest| rest.split_once('/')) else { return false };
-    parts.method != Method::POST || operation::find(name).is_none_or(|id| id.operation().changes())
+    let by_name = parts.method == Method::POST && operation::find(name).map_or(!name.contains('/'), |id| id.operation().changes());
+    by_name || resource::takes(name, &parts.method)
 }
 
 /// Answers a change that has a key. It is made by a task of its own: a client that leaves does not leave it half known.

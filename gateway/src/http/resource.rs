@@ -105,6 +105,14 @@ pub(super) fn exists(path: &str) -> bool {
     find(path, false).is_some() || find(path, true).is_some()
 }
 
+/// Whether there is a resource at a path that has a method.
+pub(super) fn takes(path: &str, method: &http::Method) -> bool {
+    let has = |found: Option<(&Resource, _)>| {
+        found.is_some_and(|(of, _): (_, Vec<_>)| of.routes.iter().any(|(_, route)| *method == route.method.name()))
+    };
+    has(find(path, false)) || has(find(path, true))
+}
+
 /// Whether resources begin with a word.
 pub(super) fn begins(word: &str) -> bool {
     resources().contains_key(word)

@@ -26,6 +26,20 @@ pub enum Class {
     Open,
 }
 
+impl Class {
+    /// Its name in grants and in the OpenAPI document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Admin => "admin",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// A category of the server's ACLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are the server's words")]

@@ -75,7 +75,7 @@ pub(super) fn parameters() -> Value {
             "description": "How byte strings stand in the request and in the answer"},
         "integers": {"name": "integers", "in": "query", "schema": {"enum": ["number", "string"], "default": "number"},
             "description": "`string` sends integers beyond ±2^53 as strings"},
-        "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "250ms",
+        "timeout": {"name": "DBX-Timeout", "in": "header", "schema": {"type": "string"}, "example": "5s",
             "description": "How long the call may take"},
         "split": {"name": "split", "in": "query", "schema": {"type": "boolean", "default": false},
             "description": "A call whose keys live on several nodes of a cluster may be done in parts"},

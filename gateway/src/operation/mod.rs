@@ -14,6 +14,7 @@ mod headers;
 mod hyperloglog;
 mod json;
 mod keys;
+mod links;
 mod lists;
 pub mod openapi;
 pub mod param;

@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::param::{Kind, Param};
+use super::param::{Effect, Kind, Param};
 use super::read::flat;
 use super::route::{Choice, Method, Projection, Route};
-use super::{Group, Mode, Operation, Split, all, headers, position, schema};
+use super::{Class, Group, Mode, Operation, Split, all, headers, links, position, schema};
 use crate::error::Code;
 
 /// The part of a path before an operation's name or a resource.
-const BASE: &str = "/api/v1/{database}";
+pub(super) const BASE: &str = "/api/v1/{database}";
+
+/// Where an endpoint says what a caller has to be granted for it.
+const ACCESS: &str = "x-access";
+
+/// The routes that share a path and a method.
+pub(super) type Resources = BTreeMap<(&'static str, Method), Vec<(&'static Operation, &'static Route)>>;
 
 /// Errors that every call can end in.
 const ALWAYS: &[Code] = &[
@@ -33,21 +39,22 @@ pub fn document() -> Value {
     for operation in all() {
         paths.entry(format!("{BASE}/{}", operation.name)).or_default().insert("post".into(), by_name(operation));
     }
-    let mut resources: BTreeMap<(&str, Method), Vec<(&Operation, &Route)>> = BTreeMap::new();
+    let mut resources = Resources::new();
     for operation in all() {
         for route in operation.routes {
             resources.entry((route.template, route.method)).or_default().push((operation, route));
         }
     }
-    for ((template, method), routes) in resources {
+    for ((template, method), routes) in &resources {
         let place = paths.entry(format!("{BASE}{template}")).or_default();
-        place.insert(method.name().to_lowercase(), resource(method, &routes));
+        place.insert(method.name().to_lowercase(), resource(*method, routes));
     }
     for (path, method, endpoint) in own() {
         paths.entry(path.into()).or_default().insert(method.into(), endpoint);
     }
     headers::describe(&mut paths);
     headers::name_changes(&mut paths);
+    links::connect(&mut paths, &resources);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -93,6 +100,7 @@ fn by_name(operation: &Operation) -> Value {
     parameters.extend(places(operation));
     json!({
         "operationId": operation.name,
+        ACCESS: operation.access.class.name(),
         "tags": [operation.group.name()],
         "summary": operation.summary,
         "description": description,
@@ -101,7 +109,7 @@ fn by_name(operation: &Operation) -> Value {
             "required": operation.params.iter().any(|param| param.required),
             "content": {"application/json": {"schema": schema, "example": arguments}},
         },
-        "responses": responses(operation.errors, ok(schema::answer(operation), &answer)),
+        "responses": responses(&errors(operation), ok(schema::answer(operation), &answer)),
     })
 }
 
@@ -111,6 +119,14 @@ fn places(operation: &Operation) -> Vec<Value> {
     let split = keys && operation.split != Split::Never;
     let places = [(split, "split"), (keys && !operation.changes(), "consistency"), (!keys, "node")];
     places.iter().filter(|(is, _)| *is).map(|(_, name)| json!({"$ref": format!("#/components/parameters/{name}")})).collect()
+}
+
+/// The errors of an operation and of its arguments.
+fn errors(operation: &Operation) -> Vec<Code> {
+    let waits = |param: &&Param| param.effects.iter().any(|effect| matches!(effect, Effect::Blocks(_)));
+    let mut errors = operation.errors.to_vec();
+    errors.extend(flat(operation.params).iter().find(|param| waits(param)).map(|_| Code::WrongTransport));
+    errors
 }
 
 fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
@@ -137,9 +153,13 @@ fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
             }
         }
     }
-    let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| operation.errors).copied().chain([Code::KeyNotFound]).collect();
+    let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| errors(operation)).chain([Code::KeyNotFound]).collect();
+    // Who may do one of them may not do all.
+    let class =
+        routes.iter().map(|(operation, _)| operation.access.class).find(|class| *class == Class::Admin).unwrap_or(first.access.class);
     let mut endpoint = json!({
-        "operationId": format!("{}{}", method.name().to_lowercase(), route.template.replace(['/', '{', '}', '-'], "_")),
+        "operationId": id(route.template, method),
+        ACCESS: class.name(),
         "tags": [first.group.name()],
         "summary": if shared { summary(method).to_owned() } else { first.summary.to_owned() },
     });
@@ -158,6 +178,11 @@ fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
     endpoint["parameters"] = Value::Array(parameters);
     endpoint["responses"] = responses(&errors, answered(routes));
     endpoint
+}
+
+/// The name of a resource's endpoint.
+pub(super) fn id(template: &str, method: Method) -> String {
+    format!("{}{}", method.name().to_lowercase(), template.replace(['/', '{', '}', '-'], "_"))
 }
 
 fn summary(method: Method) -> &'static str {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Operation;
-use super::param::{Effect, Kind, Param};
+use super::param::{Count, Effect, Kind, Param};
 use super::read::flat;
 use super::shape::{Field, Shape};
 use super::text::Form;
@@ -13,7 +13,7 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     let given = |param: &&Param| !without.iter().any(|name| param.answers_to(name));
     let mut properties = Map::new();
     let mut required = Vec::new();
-    let mut together = Map::new();
+    let mut together = Vec::new();
     for param in flat(params).into_iter().filter(given) {
         if let Some(variable) = without.iter().find(|name| param.gathers(name)) {
             for (name, schema) in parts(param, variable) {
@@ -27,16 +27,14 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
             required.push(param.name);
         }
         if let Some(other) = param.requires {
-            together.insert(param.name.into(), json!([other]));
+            together.push(json!({"if": given_together(&[param]), "then": {"required": [other]}}));
         }
     }
-    let choices: Vec<Value> = params.iter().filter_map(choice).chain(params.iter().filter_map(excluded)).collect();
+    let excluded = params.iter().filter_map(|param| excluded(param, params));
+    let choices: Vec<Value> = params.iter().filter_map(|param| choice(param, params)).chain(excluded).chain(together).collect();
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
         schema["required"] = json!(required);
-    }
-    if !together.is_empty() {
-        schema["dependentRequired"] = Value::Object(together);
     }
     if !choices.is_empty() {
         schema["allOf"] = Value::Array(choices);
@@ -44,10 +42,19 @@ pub(super) fn arguments(params: &[Param], without: &[&str]) -> Value {
     schema
 }
 
+/// That arguments are given. A flag that is `false` is not.
+fn given_together(params: &[&Param]) -> Value {
+    let names: Vec<&str> = params.iter().map(|param| param.name).collect();
+    let flags = params.iter().filter(|param| matches!(param.kind, Kind::Flag | Kind::Modifier));
+    let set: Map<String, Value> = flags.map(|flag| (flag.name.to_owned(), json!({"const": true}))).collect();
+    if set.is_empty() { json!({"required": names}) } else { json!({"required": names, "properties": set}) }
+}
+
 /// That an argument and the one in its place are not both given.
-fn excluded(param: &Param) -> Option<Value> {
+fn excluded(param: &Param, params: &[Param]) -> Option<Value> {
     let other = param.instead.filter(|_| !param.required)?;
-    let both: Vec<Value> = flat(std::slice::from_ref(param)).iter().map(|param| json!({"required": [param.name, other]})).collect();
+    let other = flat(params).into_iter().find(|param| param.name == other)?;
+    let both: Vec<Value> = flat(std::slice::from_ref(param)).iter().map(|param| given_together(&[param, other])).collect();
     Some(json!({"not": {"anyOf": both}}))
 }
 
@@ -61,11 +68,11 @@ fn parts(param: &Param, given: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// That at most or exactly one of several is given.
-fn choice(param: &Param) -> Option<Value> {
+fn choice(param: &Param, params: &[Param]) -> Option<Value> {
     let Kind::OneOf(choices) = param.kind else { return None };
-    let mut one: Vec<Value> = choices.iter().map(|choice| json!({"required": [choice.name]})).collect();
+    let mut one: Vec<Value> = choices.iter().map(|choice| given_together(&[choice])).collect();
     if let (true, Some(other)) = (param.required, param.instead) {
-        one.push(json!({"required": [other]}));
+        one.extend(flat(params).iter().filter(|param| param.name == other).map(|param| given_together(&[param])));
     }
     if !param.required {
         let none = json!({"not": {"anyOf": one}});
@@ -77,6 +84,10 @@ fn choice(param: &Param) -> Option<Value> {
 /// The schema of one argument.
 pub(super) fn argument(param: &Param) -> Value {
     let mut schema = kind(&param.kind);
+    if let (Kind::List(_, Count::Sent), false) = (param.kind, param.required) {
+        // There may be none.
+        schema["minItems"] = 0.into();
+    }
     schema["description"] = param.about.into();
     if let Some(default) = param.default {
         schema["default"] = default.into();
@@ -89,13 +100,13 @@ fn kind(of: &Kind) -> Value {
         Kind::Key(_) | Kind::Bytes => json!({"type": ["string", "number"]}),
         Kind::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
         Kind::Json => json!({}),
-        Kind::Text => json!({"type": "string"}),
-        Kind::Cursor => json!({"type": "string", "pattern": "^[0-9]+$"}),
+        Kind::Text => json!({"type": ["string", "number"]}),
+        Kind::Cursor => json!({"type": ["string", "integer"], "pattern": "^[0-9]+$"}),
         Kind::Integer => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
         Kind::Double => json!({"type": ["number", "string"], "format": "double"}),
         Kind::Flag | Kind::Modifier => json!({"type": "boolean"}),
         Kind::Choice(words) => json!({"type": "string", "enum": words.iter().map(|word| word.name).collect::<Vec<_>>()}),
-        Kind::List(of, _) => json!({"type": "array", "items": kind(of), "minItems": 1}),
+        Kind::List(of, _) => list(of),
         Kind::Pairs(one, two, _) => json!({"oneOf": [
             {"type": "object", "additionalProperties": kind(two), "minProperties": 1},
             {"type": "array", "items": {"type": "array", "prefixItems": [kind(one), kind(two)], "minItems": 2, "maxItems": 2}, "minItems": 1},
@@ -104,6 +115,20 @@ fn kind(of: &Kind) -> Value {
         Kind::Objects(params, _) => json!({"type": "array", "items": arguments(params, &[]), "minItems": 1}),
         Kind::OneOf(_) | Kind::Fixed(_) => json!({}),
     }
+}
+
+/// An array, or its only element.
+fn list(of: &Kind) -> Value {
+    let one = kind(of);
+    let mut schema = one.clone();
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) => types.insert(0, "array".into()),
+        Some(other) => *other = json!(["array", other.clone()]),
+        None => {}
+    }
+    schema["items"] = one;
+    schema["minItems"] = 1.into();
+    schema
 }
 
 /// The schema of an operation's answer.
@@ -136,11 +161,17 @@ pub(super) fn result(shape: &Shape) -> Value {
         Shape::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
         Shape::List(of) => json!({"type": "array", "items": result(of)}),
         Shape::Map(of) | Shape::Entries(of) => json!({"type": "object", "additionalProperties": result(of)}),
-        Shape::Pairs(of) => json!({"type": "array", "items": {"type": "array", "prefixItems": [{"type": "string"}, result(of)]}}),
+        Shape::Pairs(of) => {
+            let (name, value) = (json!({"type": "string"}), result(of));
+            let part = if name == value { name } else { json!({"anyOf": [name, value]}) };
+            json!({"type": "array", "items": {"type": "array", "items": part, "minItems": 2, "maxItems": 2}})
+        }
         Shape::Fields => json!({"type": "object", "additionalProperties": {
             "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
         }}),
-        Shape::Record(fields) | Shape::Object(fields) => record(fields),
+        Shape::Record(fields) => record(fields),
+        // Of words and values in turn, a server tells those that it has something to say about.
+        Shape::Object(fields) => json!({"type": "object", "properties": properties(fields)}),
         Shape::Rows(fields) => json!({"type": "array", "items": record(fields)}),
         Shape::Page(of) => result(of),
         Shape::Nullable(of) => nullable(result(of)),
@@ -183,13 +214,14 @@ fn nullable(mut schema: Value) -> Value {
 }
 
 fn record(fields: &[Field]) -> Value {
-    let properties: Map<String, Value> = fields
-        .iter()
-        .map(|field| {
-            let shape = result(&field.shape);
-            (field.name.to_owned(), if field.rest { json!({"type": "array", "items": shape}) } else { shape })
-        })
-        .collect();
     let required: Vec<&str> = fields.iter().filter(|field| field.column.is_none()).map(|field| field.name).collect();
-    json!({"type": "object", "properties": properties, "required": required})
+    json!({"type": "object", "properties": properties(fields), "required": required})
+}
+
+fn properties(fields: &[Field]) -> Map<String, Value> {
+    let property = |field: &Field| {
+        let shape = result(&field.shape);
+        (field.name.to_owned(), if field.rest { json!({"type": "array", "items": shape}) } else { shape })
+    };
+    fields.iter().map(property).collect()
 }

@@ -45,6 +45,15 @@ pub static RENAMES: &[Rename] = &[
     Rename { operation: "mset", derived: "key_values", ours: "values", reason: "The pairs go by what is stored" },
     Rename { operation: "msetex", derived: "datas", ours: "values", reason: "As in mset" },
     Rename { operation: "msetnx", derived: "key_values", ours: "values", reason: "As in mset" },
+    // Later servers call every block that has no name of its own `data`.
+    Rename { operation: "hmset", derived: "datas", ours: "fields", reason: "The pairs go by what they are to the hash" },
+    Rename { operation: "hset", derived: "datas", ours: "fields", reason: "As in hmset" },
+    Rename { operation: "geoadd", derived: "datas", ours: "members", reason: "As in zadd" },
+    Rename { operation: "mset", derived: "datas", ours: "values", reason: "The pairs go by what is stored" },
+    Rename { operation: "msetnx", derived: "datas", ours: "values", reason: "As in mset" },
+    Rename { operation: "config_set", derived: "datas", ours: "parameters", reason: "As in config_get" },
+    Rename { operation: "xadd", derived: "datas", ours: "fields", reason: "The pairs go by what they are to the entry" },
+    Rename { operation: "client_reply", derived: "action", ours: "on_off_skip", reason: "As Redis 7.0 has it" },
 ];
 
 /// Arguments of which a part is arranged in another way, the same in several operations.
@@ -237,6 +246,97 @@ pub static PARTS: &[Part] = &[
         ours: "operations:[{get=GET:{encoding:bytes offset:bytes}}]?",
         reason: "As in bitfield, whose offsets may begin with `#`",
     },
+    Part {
+        operations: &["xadd"],
+        theirs: "(*=*:flag | id:bytes) fields:[bytes bytes]",
+        ours: "id:bytes fields:[bytes bytes]",
+        reason: "`*` is an id like another",
+    },
+    Part {
+        operations: &["xgroup_create", "xgroup_setid"],
+        theirs: "group:bytes (id:bytes | $=$:flag)",
+        ours: "group:bytes id:bytes",
+        reason: "`$` is an id like another",
+    },
+    Part {
+        operations: &["zadd"],
+        theirs: "datas:[double bytes]",
+        ours: "members:[{score:double member:bytes}]",
+        reason: "A member stands beside its score as in answers",
+    },
+    Part {
+        operations: &["georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "geosearch", "geosearchstore"],
+        theirs: "count_block:{count=COUNT:integer any=ANY:flag?}?",
+        ours: "count=COUNT:integer? any=ANY:flag?",
+        reason: "A block without a token is its arguments",
+    },
+    Part {
+        operations: &["geosearch", "geosearchstore"],
+        theirs: "(frommember=FROMMEMBER:bytes | fromlonlat=FROMLONLAT:{longitude:double latitude:double})? (circle:{byradius=BYRADIUS:double \
+                 unit:<M|KM|FT|MI>} | box:{bybox=BYBOX:double height:double unit:<M|KM|FT|MI>} | polygon:{bypolygon=BYPOLYGON:integer \
+                 vertices:[double double]})",
+        ours: "(frommember=FROMMEMBER:bytes | fromlonlat=FROMLONLAT:{longitude:double latitude:double}) (byradius=BYRADIUS:{radius:double \
+               unit:<M|KM|FT|MI>} | bybox=BYBOX:{width:double height:double unit:<M|KM|FT|MI>} | bypolygon=BYPOLYGON:{vertices:\
+               #[{longitude:double latitude:double}]})",
+        reason: "The token is of the block; only a polygon has no centre, and is given instead of one",
+    },
+    Part {
+        operations: &["geohash", "geopos"],
+        theirs: "members:[bytes]?",
+        ours: "members:[bytes]",
+        reason: "Without a member nothing is asked",
+    },
+    Part { operations: &["pfmerge"], theirs: "sourcekeys:[key]?", ours: "sourcekeys:[key]", reason: "Without a source nothing is merged" },
+    Part {
+        operations: &["command_getkeys", "command_getkeysandflags"],
+        theirs: "args:[bytes]?",
+        ours: "args:[bytes]",
+        reason: "A command without arguments has no keys, and the server refuses it",
+    },
+    Part {
+        operations: &["bitcount", "bitpos"],
+        theirs: "range:{start:integer end_unit_block:{end:integer (byte=BYTE:flag | bit=BIT:flag)?}?}?",
+        ours: "start:integer? end:integer? unit:<BYTE|BIT>?",
+        reason: "A block without a token is its arguments",
+    },
+    Part {
+        operations: &["bitcount"],
+        theirs: "range:{start:integer end:integer (byte=BYTE:flag | bit=BIT:flag)?}?",
+        ours: "start:integer? end:integer? unit:<BYTE|BIT>?",
+        reason: "As above",
+    },
+    Part {
+        operations: &["bitop"],
+        theirs: "operation:<AND|OR|XOR|NOT>",
+        ours: "operation:<AND|OR|XOR|NOT|DIFF|DIFF1|ANDOR|ONE>",
+        reason: "Redis 8.2 has more words, which older servers refuse",
+    },
+    Part {
+        operations: &["script_debug"],
+        theirs: "mode:<YES|SYNC|NO> engine:bytes?",
+        ours: "mode:<YES|SYNC|NO>",
+        reason: "Scripts are in Lua",
+    },
+    Part {
+        operations: &["module_loadex"],
+        theirs: "configs=CONFIG…:[bytes bytes]?",
+        ours: "configs:[{name=CONFIG:bytes value:bytes}]?",
+        reason: "Pairs that have a token each are objects",
+    },
+    Part {
+        operations: &["shutdown"],
+        theirs: "(save_selector_block:{(nosave=NOSAVE:flag | save=SAVE:flag)? now=NOW:flag? force=FORCE:flag? safe=SAFE:flag? \
+                 failover=FAILOVER:flag?} | abort=ABORT:flag)?",
+        ours: "(nosave=NOSAVE:flag | save=SAVE:flag)? now=NOW:flag? force=FORCE:flag? safe=SAFE:flag? failover=FAILOVER:flag? \
+               abort=ABORT:flag?",
+        reason: "A block without a token is its arguments",
+    },
+    Part {
+        operations: &["cluster_replicate"],
+        theirs: "(node_id:bytes | no=NO:{one=ONE:flag})",
+        ours: "node_id:bytes",
+        reason: "To follow nobody is Valkey's alone",
+    },
 ];
 
 /// Operations that see or change more of a key than the server says.
@@ -303,7 +403,47 @@ pub static STRUCTURES: &[Structure] = &[
         ours: "key:key ttl:integer serialized_value:bytes replace=REPLACE:flag? absttl=ABSTTL:flag? (idletime=IDLETIME:integer | freq=FREQ:integer)?",
         reason: "The server refuses IDLETIME beside FREQ",
     },
+    Structure {
+        operation: "client_kill",
+        theirs: "(old_format:bytes | (ids=ID:[integer]? | type=TYPE:<NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB>? | \
+                 user=USER:bytes? | addr=ADDR:bytes? | laddr=LADDR:bytes? | skipme=SKIPME:<YES|NO>? | \
+                 maxage=MAXAGE:integer? | name=NAME:bytes? | idle=IDLE:integer? | flags=FLAGS:bytes? | \
+                 lib_name=LIB-NAME:bytes? | lib_ver=LIB-VER:bytes? | db=DB:integer? | capa=CAPA:bytes? | ip=IP:bytes? | \
+                 not_type=NOT-TYPE:<NORMAL|MASTER|PRIMARY|SLAVE|REPLICA|PUBSUB>? | not_ids=NOT-ID:[integer]? | \
+                 not_user=NOT-USER:bytes? | not_addr=NOT-ADDR:bytes? | not_laddr=NOT-LADDR:bytes? | \
+                 not_name=NOT-NAME:bytes? | not_flags=NOT-FLAGS:bytes? | not_lib_name=NOT-LIB-NAME:bytes? | \
+                 not_lib_ver=NOT-LIB-VER:bytes? | not_db=NOT-DB:integer? | not_capa=NOT-CAPA:bytes? | \
+                 not_ip=NOT-IP:bytes?))",
+        ours: "filters:[{(id=ID:integer | type=TYPE:<NORMAL|MASTER|REPLICA|PUBSUB> | user=USER:bytes | addr=ADDR:bytes | \
+               laddr=LADDR:bytes | skipme=SKIPME:<YES|NO> | maxage=MAXAGE:integer | name=NAME:bytes | idle=IDLE:integer | \
+               flags=FLAGS:bytes | lib_name=LIB-NAME:bytes | lib_ver=LIB-VER:bytes | db=DB:integer | capa=CAPA:bytes | \
+               ip=IP:bytes | not_type=NOT-TYPE:<NORMAL|MASTER|REPLICA|PUBSUB> | not_ids=NOT-ID:[integer] | \
+               not_user=NOT-USER:bytes | not_addr=NOT-ADDR:bytes | not_laddr=NOT-LADDR:bytes | not_name=NOT-NAME:bytes | \
+               not_flags=NOT-FLAGS:bytes | not_lib_name=NOT-LIB-NAME:bytes | not_lib_ver=NOT-LIB-VER:bytes | \
+               not_db=NOT-DB:integer | not_capa=NOT-CAPA:bytes | not_ip=NOT-IP:bytes)}]",
+        reason: "A choice that repeats is a list of objects; the older form is `addr`; PRIMARY and SLAVE have one name each, and ids are one filter each",
+    },
+    Structure {
+        operation: "client_kill",
+        theirs: "(old_format:bytes | (id=ID:integer? | type=TYPE:<NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>? | user=USER:bytes? | \
+                 addr=ADDR:bytes? | laddr=LADDR:bytes? | skipme=SKIPME:<YES|NO>? | maxage=MAXAGE:integer?))",
+        ours: "filters:[{(id=ID:integer | type=TYPE:<NORMAL|MASTER|REPLICA|PUBSUB> | user=USER:bytes | addr=ADDR:bytes | \
+               laddr=LADDR:bytes | skipme=SKIPME:<YES|NO> | maxage=MAXAGE:integer)}]",
+        reason: "As above",
+    },
+    Structure {
+        operation: "migrate",
+        theirs: "host:bytes port:integer (key:key | =:flag) destination_db:integer timeout:integer copy=COPY:flag? \
+                 replace=REPLACE:flag? (auth=AUTH:bytes | auth2=AUTH2:{username:bytes password:bytes})? keys=KEYS:[key]?",
+        ours: "host:bytes port:integer destination_db:integer timeout:integer copy=COPY:flag? replace=REPLACE:flag? \
+               (auth=AUTH:bytes | auth2=AUTH2:{username:bytes password:bytes})? keys=KEYS:[key]",
+        reason: "One key or many, they are always in `keys`",
+    },
 ];
+
+/// Versions that servers do not agree on.
+pub static SINCES: &[(&str, &str, &str)] =
+    &[("client_pause", "3.0.0", "Redis 7.0 names the preview that had it first, and later servers the release")];
 
 /// Arguments that the server requires and that need not be given.
 pub static DEFAULTS: &[(&str, &str, &str)] = &[

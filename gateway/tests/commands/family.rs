@@ -34,12 +34,17 @@ impl Kind {
                 let mut command = Command::new(stack.join("redis-server"));
                 command.env("LD_LIBRARY_PATH", &stack);
                 for module in ["rejson.so", "redisearch.so", "redisbloom.so", "redistimeseries.so"] {
-                    command.arg("--loadmodule").arg(stack.join(module));
+                    command.arg("--loadmodule").arg(self::module(module));
                 }
                 command
             }
         }
     }
+}
+
+/// A module of Redis Stack.
+pub fn module(name: &str) -> PathBuf {
+    tool(STACK).join(name)
 }
 
 /// A folder that `scripts/tools` has filled.

@@ -3,7 +3,9 @@
 #![expect(unreachable_pub, reason = "the modules of a test are its own")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers fail the test that calls them, and figures are for the reader")]
 
+mod administration;
 mod bad_input;
+mod browser;
 mod calls;
 mod collections;
 mod compression;

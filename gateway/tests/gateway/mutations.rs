@@ -34,8 +34,17 @@ const HEADERS: &[(&str, &str)] = &[
     ("If-None-Match", "*"),
     ("Origin", "null"),
     ("Range", "bytes=5-2"),
+    ("Range", "bytes=-1"),
+    ("Range", "bytes=0-1,5-"),
     ("Connection", "close"),
     ("X-Request-Id", "\t"),
+    ("Accept", "application/json;q=x"),
+    ("Content-Type", "application/x-www-form-urlencoded"),
+    ("Cookie", "a=b"),
+    ("DBX-Timeout", "99999999999999999999h"),
+    ("If-Match", "W/\"x\", *"),
+    ("Idempotency-Key", "\u{fffd}"),
+    ("Upgrade", "websocket"),
 ];
 const PIECES: &[&str] = &[
     "%",
@@ -115,7 +124,12 @@ impl Request {
                 self.headers.push((name.into(), value.into()));
             }
             5 => match self.headers.last_mut() {
-                Some((_, value)) => mutate_bytes(value, random),
+                Some((_, value)) if random.below(4) > 0 => mutate_bytes(value, random),
+                // Given twice, or under a name that is nearly it.
+                Some(header) => {
+                    let (name, value) = header.clone();
+                    self.headers.push((if random.below(2) == 0 { name } else { format!("X-{name}") }, value));
+                }
                 None => self.body = random.pick(&[None, Some(b"{}".to_vec()), Some(b"[".to_vec())]).clone(),
             },
             6 => {
@@ -222,18 +236,38 @@ fn valid() -> Vec<Request> {
         valid.push(Request::new("POST", operation.name, Some(example.arguments)));
         let call = format!("{{\"calls\":[{{\"op\":\"{}\",\"args\":{}}}]}}", operation.name, example.arguments);
         valid.push(Request::new("POST", "pipeline", Some(&call)));
+        let watched = call.replacen('{', r#"{"watch":[{"key":"a","equals":"1"},{"key":"b","absent":true}],"#, 1);
+        valid.push(Request::new("POST", "transaction", Some(&watched)));
         for line in example.given {
             let command = json!({ "command": line.split(' ').collect::<Vec<_>>() }).to_string();
             valid.push(Request::new("POST", "raw", Some(&command)));
         }
         for route in operation.routes {
             let path: Vec<&str> = route.template[1..].split('/').map(|part| if part.starts_with('{') { "a" } else { part }).collect();
-            let body = matches!(route.method.name(), "PUT" | "PATCH" | "POST").then_some(example.arguments);
-            valid.push(Request::new(route.method.name(), &path.join("/"), body));
+            let path = path.join("/");
+            if matches!(route.method.name(), "PUT" | "PATCH" | "POST") {
+                valid.push(Request::new(route.method.name(), &path, Some(example.arguments)));
+            } else {
+                valid.push(Request::new(route.method.name(), &format!("{path}{}", query(example.arguments)), None));
+            }
         }
+    }
+    for path in ["strings/a", "hashes/a/fields/b", "strings/a?ex=9&nx=true"] {
+        let mut octets = Request::new("PUT", path, Some("\u{1F980}"));
+        octets.headers.push(("Content-Type".into(), b"application/octet-stream".to_vec()));
+        valid.push(octets);
     }
     valid.extend(["/api/v1", "/api/v1/redis", "/api/v1/whoami", "/docs/errors"].map(|path| Request::new("GET", path, None)));
     valid
+}
+
+/// Arguments as a query, but for those in the path.
+fn query(arguments: &str) -> String {
+    let arguments: Map<String, Value> = serde_json::from_str(arguments).unwrap();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace([' ', '"'], "+");
+    let pairs: Vec<String> =
+        arguments.iter().filter(|(name, _)| *name != "key").map(|(name, value)| format!("{name}={}", text(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
 /// Sends requests made from valid ones; what is wrong with the first answer that is.

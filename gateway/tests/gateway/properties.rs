@@ -7,7 +7,10 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::support::{App, Client, Random};
 
-const SIZES: &[usize] = &[0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 255, 256, 4095, 4096, 65535, 65536, 200_000];
+const SIZES: &[usize] = &[0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 255, 256, 4095, 4096, 200_000];
+/// Where something changes: a value travels apart from others, or is hashed no more.
+const BORDERS: &[usize] = &[16 << 10, 64 << 10, 1 << 20];
+const LARGEST: usize = (1 << 20) + 1;
 const INTEGERS: &[i64] = &[0, 1, -1, i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1, 1 << 53, (1 << 53) + 1, -(1 << 53) - 1];
 const DOUBLES: &[f64] = &[0.0, -0.0, 1.5, -1e308, f64::MAX, f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NEG_INFINITY, 0.1, 1e21];
 
@@ -17,7 +20,11 @@ fn base64(bytes: &[u8]) -> String {
 
 /// Bytes of any length, now and then text, often few.
 fn bytes(random: &mut Random, largest: usize) -> Vec<u8> {
-    let length = if random.below(4) == 0 { *random.pick(SIZES) } else { random.below(40) };
+    let length = match random.below(8) {
+        0 => *random.pick(SIZES),
+        1 => *random.pick(BORDERS) - 1 + random.below(3),
+        _ => random.below(40),
+    };
     let length = length.min(largest);
     if random.below(4) == 0 { (0..length).map(|_| *random.pick(b"az09 /?%\"\\\r\n\0")).collect() } else { random.bytes(length) }
 }
@@ -76,14 +83,14 @@ impl Check {
     }
 
     fn strings(&mut self) {
-        let (key, value) = (bytes(&mut self.random, 1024), bytes(&mut self.random, 1 << 20));
+        let (key, value) = (bytes(&mut self.random, 1024), bytes(&mut self.random, LARGEST));
         assert_eq!(self.call("set", &json!({ "key": base64(&key), "value": base64(&value) })), "OK");
         assert_eq!(self.redis(&[b"GET", &key]), std::slice::from_ref(&value));
         assert_eq!(self.call("get", &json!({ "key": base64(&key) })), base64(&value));
         let raw = self.client.with("Content-Type", "application/octet-stream").with("Accept", "application/octet-stream");
         let path = format!("strings/?keyBase64={}", base64(&key).replace('+', "%2B"));
         assert_eq!(raw.get(&path).body, value);
-        let other = bytes(&mut self.random, 1 << 20);
+        let other = bytes(&mut self.random, LARGEST);
         assert_eq!(raw.put(&path, &other).status, 200);
         assert_eq!(self.redis(&[b"GET", &key]), std::slice::from_ref(&other));
         self.redis(&[b"SET", &key, &value]);

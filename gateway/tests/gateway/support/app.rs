@@ -113,7 +113,7 @@ fn over_a_socket(client: &Client, op: &str, args: &str) -> Result<String, Value>
 }
 
 /// Whether two values have the same types in the same places.
-fn alike(one: &Value, other: &Value) -> bool {
+pub fn alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(ones), Value::Array(others)) => match (ones.first(), others.first()) {
             (Some(one), Some(other)) => alike(one, other),

@@ -14,7 +14,7 @@ mod socket;
 
 use std::time::{Duration, Instant};
 
-pub use app::{App, Expected};
+pub use app::{App, Expected, alike};
 pub use gateway::{Gateway, MARKER};
 pub use http::{Client, Connection, Response};
 pub use load::Load;

@@ -9,7 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use crate::support::{Client, SOON, until};
+use crate::{
+    family::Kind,
+    support::{Client, Gateway, Redis, SOON, until},
+};
 
 const KEYS: usize = 6000;
 
@@ -188,4 +191,24 @@ fn a_scan_goes_on_when_a_primary_is_another() {
         }
     }
     all_seen(seen, &keys);
+}
+
+/// Valkey keeps keys by slot, so that a large one needs more room for its cursors than there is.
+#[test]
+fn a_large_slot_of_valkey_is_seen_as_well() {
+    let node = Redis::of(Kind::ValkeyCluster);
+    assert_eq!(node.line("CLUSTER ADDSLOTSRANGE 0 16383"), "OK");
+    until("the cluster", SOON, || node.line("CLUSTER INFO").contains("cluster_state:ok").then_some(()));
+    let gateway = Gateway::launch(&format!("redis+cluster://127.0.0.1:{}", node.port.number), &[]);
+    until("readiness", SOON, || gateway.is_ready().then_some(()));
+    let client = gateway.anonymous();
+    let mut keys = fill(&client);
+    let large: Vec<String> = (0..20_000).map(|key| format!("{{t}}:{key}")).collect();
+    for some in large.chunks(1000) {
+        let values: serde_json::Map<String, Value> = some.iter().map(|key| (key.clone(), json!("1"))).collect();
+        client.post("mset", json!({ "values": values }).to_string()).is(r#"{"result":"OK"}"#);
+    }
+    keys.extend(large);
+    all_seen(scan(&client, 100, |_| {}), &keys);
+    all_seen(scan(&client, 5000, |_| {}), &keys);
 }

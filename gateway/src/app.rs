@@ -11,7 +11,10 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
-    backend::{self, Bounds, redis::Endpoint},
+    backend::{
+        self, Bounds,
+        redis::{Endpoint, Hub},
+    },
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
@@ -29,7 +32,9 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let mut children = Vec::new();
     let mut endpoints = Vec::new();
     for database in &config.databases {
-        endpoints.push(Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?));
+        let endpoint = Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?);
+        let hub = backend::listen(database, shared.max_result_bytes, endpoint.clone());
+        endpoints.push((endpoint, hub));
     }
 
     let data = config.data_address();
@@ -91,7 +96,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
 }
 
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: usize, workers: usize) -> Worker {
+fn start(shared: Arc<Shared>, databases: Vec<(Database, (Arc<Endpoint>, Arc<Hub>))>, index: usize, workers: usize) -> Worker {
     let bounds = Bounds {
         result_bytes: shared.max_result_bytes,
         pending: shared.max_in_flight,
@@ -101,8 +106,9 @@ fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>)>, index: 
     };
     let databases = databases
         .into_iter()
-        .map(|(database, endpoint)| worker::Database {
+        .map(|(database, (endpoint, hub))| worker::Database {
             backend: backend::connect(&database, bounds.clone(), endpoint),
+            channels: hub.channels(index),
             name: database.name,
             kind: "redis",
         })

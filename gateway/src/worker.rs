@@ -9,7 +9,7 @@ use std::sync::{
 use axum::http::HeaderValue;
 
 use crate::{
-    backend::{Backend, State},
+    backend::{Backend, State, channels::Channels},
     metrics::Counters,
     shared::Shared,
 };
@@ -22,6 +22,8 @@ pub struct Database {
     pub kind: &'static str,
     /// This worker's way to it.
     pub backend: Arc<dyn Backend>,
+    /// Its channels, as this worker hears them.
+    pub channels: Arc<dyn Channels>,
 }
 
 /// What one thread needs to serve calls.

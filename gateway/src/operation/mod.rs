@@ -7,6 +7,7 @@ mod bitmaps;
 mod cluster;
 mod connection;
 pub mod encode;
+pub mod event;
 mod geo;
 mod hashes;
 mod headers;

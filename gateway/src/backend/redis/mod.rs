@@ -5,6 +5,7 @@ mod cluster;
 mod connection;
 mod endpoint;
 mod greeting;
+mod hub;
 mod pool;
 mod sentinel;
 mod stream;
@@ -19,6 +20,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::RedisAddress;
 pub use endpoint::Endpoint;
+pub use hub::Hub;
 use futures::future::BoxFuture;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 

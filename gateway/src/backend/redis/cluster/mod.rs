@@ -1,9 +1,9 @@
 //! Redis Cluster: one multiplexed connection to each primary per worker. A call goes where its first key lives; the nodes
 //! correct what is out of date.
 
-mod gather;
+pub(super) mod gather;
 mod split;
-mod topology;
+pub(super) mod topology;
 
 use std::{
     sync::{
@@ -79,7 +79,7 @@ struct Inner {
 }
 
 /// The slot of a key: of what is in its first braces, if there is something.
-fn slot(key: &[u8]) -> usize {
+pub(super) fn slot(key: &[u8]) -> usize {
     let tag = memchr::memchr(b'{', key).and_then(|open| {
         let rest = &key[open + 1..];
         memchr::memchr(b'}', rest).filter(|close| *close > 0).map(|close| &rest[..close])

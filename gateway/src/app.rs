@@ -11,7 +11,10 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, runtime::Handle, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
-    backend::{self, redis::Endpoint},
+    backend::{
+        self,
+        redis::{Endpoint, Hub},
+    },
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
@@ -29,9 +32,10 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let mut children = Vec::new();
     let mut databases = Vec::new();
     for database in &config.databases {
-        let endpoint = endpoint(database, &secrets_dir, &client_name, &mut children).await?;
+        let endpoint = Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?);
         let room = Room::new(&database.limits.over(&config.limits));
-        databases.push((database.clone(), Arc::new(endpoint), Arc::new(room)));
+        let hub = backend::listen(database, room.max_result_bytes, endpoint.clone());
+        databases.push((database.clone(), endpoint, Arc::new(room), hub));
     }
 
     let data = config.data_address();
@@ -87,7 +91,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     while let Some(end) = ends.recv().await {
         end?;
     }
-    let in_flight: usize = databases.iter().map(|(_, _, room)| room.in_flight.load(Relaxed)).sum();
+    let in_flight: usize = databases.iter().map(|(_, _, room, _)| room.in_flight.load(Relaxed)).sum();
     tracing::info!(in_flight, "stopped");
     Ok(())
 }
@@ -101,13 +105,12 @@ fn large() -> anyhow::Result<Handle> {
 }
 
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>)>, index: usize, workers: usize) -> Worker {
+fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>, Arc<Hub>)>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
-        .map(|(database, endpoint, room)| {
+        .map(|(database, endpoint, room, hub)| {
             let backend = backend::connect(&database, room.bounds(shared.max_waiting_connections), endpoint);
-            let channels = Arc::new(backend::channels::Nothing);
-            worker::Database { backend, channels, name: database.name, kind: "redis", room }
+            worker::Database { backend, channels: hub.channels(index), name: database.name, kind: "redis", room }
         })
         .collect();
     // Ids start somewhere else in every process and every worker.

@@ -157,6 +157,7 @@ pub fn render(workers: &Workers) -> String {
         ),
     ];
     families.extend(backends(workers));
+    families.extend(channels(workers));
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     // Writing to memory does not fail; a family without a name would, and all have one.
@@ -184,6 +185,24 @@ fn backends(workers: &Workers) -> [MetricFamily; 4] {
             MetricType::GAUGE,
             own,
         ),
+    ]
+}
+
+fn channels(workers: &Workers) -> [MetricFamily; 4] {
+    let (mut topics, mut messages, mut delivered, mut interruptions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // What is counted is the process's; any worker knows it.
+    for database in workers.all.first().into_iter().flat_map(|worker| &worker.databases) {
+        let (labels, counts) = ([("database", database.name.as_str())], database.channels.counts());
+        topics.push(gauge(&labels, counts.topics));
+        messages.push(counter(&labels, counts.messages));
+        delivered.push(counter(&labels, counts.delivered));
+        interruptions.push(counter(&labels, counts.interruptions));
+    }
+    [
+        family("dbx_topics", "Channels, globs and shard channels that the gateway is subscribed to.", MetricType::GAUGE, topics),
+        family("dbx_messages_received_total", "Messages that the database sent to the gateway.", MetricType::COUNTER, messages),
+        family("dbx_messages_delivered_total", "Messages given to subscribers, once for each.", MetricType::COUNTER, delivered),
+        family("dbx_interruptions_total", "Subscriptions that were lost.", MetricType::COUNTER, interruptions),
     ]
 }
 

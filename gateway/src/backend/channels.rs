@@ -46,6 +46,8 @@ pub enum Event {
 pub struct Message {
     /// The channel that it was sent to.
     pub channel: Bytes,
+    /// The glob that it was heard by.
+    pub pattern: Option<Bytes>,
     /// What was sent.
     pub payload: Bytes,
     /// What it looks like to clients, once somebody has asked: as text, and in base64.
@@ -63,6 +65,19 @@ impl Event {
     }
 }
 
+/// What is counted of a database's channels, for the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Topics that somebody listens to.
+    pub topics: usize,
+    /// Messages received.
+    pub messages: u64,
+    /// Messages given to listeners; one for each of them.
+    pub delivered: u64,
+    /// Subscriptions that were lost.
+    pub interruptions: u64,
+}
+
 /// Somebody who listens. Called on the worker's own thread; must not wait.
 pub trait Listener: Send + Sync {
     /// Takes what was heard.
@@ -75,29 +90,13 @@ pub trait Channels: Send + Sync {
     /// `Interrupted` while the database cannot be reached.
     fn listen(&self, topic: Topic, listener: Arc<dyn Listener>) -> Box<dyn Send + Sync>;
 
-    /// How many topics the process is subscribed to.
-    fn topics(&self) -> usize;
+    /// What is counted for the whole process.
+    fn counts(&self) -> Counts;
 }
 
 impl Message {
-    /// Provisional.
-    pub fn new(channel: Bytes, payload: Bytes) -> Self {
-        Self { channel, payload, rendered: Default::default() }
-    }
-
-    /// Provisional.
-    pub fn tail(&self, _: crate::operation::encode::Encoding, _: bool) -> Bytes {
-        Bytes::from_static(b"}")
-    }
-}
-
-/// Provisional.
-pub struct Nothing;
-impl Channels for Nothing {
-    fn listen(&self, _: Topic, _: Arc<dyn Listener>) -> Box<dyn Send + Sync> {
-        Box::new(())
-    }
-    fn topics(&self) -> usize {
-        0
+    /// One that nobody has rendered yet.
+    pub fn new(channel: Bytes, pattern: Option<Bytes>, payload: Bytes) -> Self {
+        Self { channel, pattern, payload, rendered: Default::default() }
     }
 }

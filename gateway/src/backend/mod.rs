@@ -234,6 +234,12 @@ pub fn connect(database: &Database, bounds: Bounds, endpoint: Arc<redis::Endpoin
     redis::connect(database.name.clone(), bounds, endpoint)
 }
 
+/// Starts what listens to a database's channels for the whole process; on the main runtime. Messages of more than `most`
+/// bytes are not kept.
+pub fn listen(database: &Database, most: usize, endpoint: Arc<redis::Endpoint>) -> Arc<redis::Hub> {
+    redis::Hub::start(database.name.clone(), endpoint, most)
+}
+
 /// Waits for replies until a deadline.
 pub async fn replies(pending: Pending, deadline: Instant) -> Result<Bytes, Failure> {
     tokio::time::timeout_at(deadline, pending.outcome()).await.unwrap_or_else(|_| {

@@ -8,6 +8,7 @@ pub mod bounds;
 mod cluster;
 mod connection;
 pub mod encode;
+pub mod event;
 mod geo;
 mod hashes;
 mod headers;

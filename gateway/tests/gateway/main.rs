@@ -29,6 +29,7 @@ mod recipes;
 mod refused;
 mod resources;
 mod scripts;
+mod subscriptions;
 mod support;
 mod topology;
 mod transactions;

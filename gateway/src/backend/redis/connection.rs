@@ -137,7 +137,7 @@ pub(super) struct Opened {
     pub(super) stream: Stream,
     supported: Vec<bool>,
     /// Which server Sentinels have named.
-    primary: Option<Host>,
+    pub(super) primary: Option<Host>,
 }
 
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<Opened, Refused> {

@@ -6,6 +6,7 @@ mod cluster;
 mod connection;
 mod endpoint;
 mod greeting;
+mod hub;
 mod pool;
 mod sentinel;
 mod stream;
@@ -21,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 use dbx_crds::config::RedisAddress;
 pub use endpoint::Endpoint;
 use futures::future::BoxFuture;
+pub use hub::Hub;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use super::{Backend, Bounds, Failure, Own, Pending, Replies, State, Taken};

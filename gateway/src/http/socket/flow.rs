@@ -35,6 +35,7 @@ use crate::{
         self,
         arguments::{Arguments, Given},
         encode::Encoding,
+        event,
     },
     resp::{Item as Reply, Reader},
 };
@@ -316,10 +317,10 @@ fn message(entry: &[u8], channel: &Bytes, encoding: Encoding) -> Option<Vec<u8>>
     if of != &channel[..] {
         return None;
     }
-    let message = Message::new(channel.clone(), Bytes::copy_from_slice(payload));
+    let message = Message::new(channel.clone(), None, Bytes::copy_from_slice(payload));
     let mut rest = b",\"id\":\"".to_vec();
     rest.extend_from_slice(id);
     rest.push(b'"');
-    rest.extend_from_slice(&message.tail(encoding, false));
+    rest.extend_from_slice(event::members(&message, encoding));
     Some(rest)
 }

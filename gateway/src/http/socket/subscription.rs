@@ -19,7 +19,7 @@ use crate::{
     operation::{
         arguments::{Arguments, Given},
         encode::Encoding,
-        find,
+        event, find,
     },
     resp::{Item, Reader},
 };
@@ -36,7 +36,6 @@ pub(super) fn kind(op: &str) -> Option<Kind> {
 pub(super) struct Subscription {
     pub(super) id: Id,
     encoding: Encoding,
-    pattern: bool,
     /// By topic: whether it is heard.
     up: Vec<bool>,
     answered: bool,
@@ -88,8 +87,7 @@ impl Subscription {
         };
         let up = vec![false; names.len()];
         let topics = names.into_iter().enumerate().map(listen).collect();
-        let (encoding, pattern) = (options.encoding, kind == Kind::Pattern);
-        Ok(Self { id, encoding, pattern, up, answered: false, interrupted: false, topics })
+        Ok(Self { id, encoding: options.encoding, up, answered: false, interrupted: false, topics })
     }
 
     /// Whether its call has been answered.
@@ -108,7 +106,7 @@ impl Subscription {
         match event {
             Event::Message(message) => {
                 let mut text = self.text();
-                text.extend_from_slice(&message.tail(self.encoding, self.pattern));
+                text.extend_from_slice(event::members(message, self.encoding));
                 Told::Text(text)
             }
             Event::Subscribed => {

@@ -182,9 +182,14 @@ pub(super) fn redirect(frame: &[u8], from: &Host) -> Option<Redirect> {
         None => (true, frame.strip_prefix(b"-ASK ")?),
     };
     let (slot, host) = std::str::from_utf8(rest).ok()?.trim_end().split_once(' ')?;
-    let (name, port) = host.rsplit_once(':')?;
-    let name = if matches!(name, "" | "?") { &from.name } else { name };
-    Some(Redirect { slot: slot.parse().ok()?, host: Host { name: name.to_owned(), port: port.parse().ok()? }, asking })
+    Some(Redirect { slot: slot.parse().ok()?, host: host_of(host, from)?, asking })
+}
+
+/// Reads the node in a redirection; one that does not know its own name is the one that was asked.
+pub(in crate::backend::redis) fn host_of(text: &str, asked: &Host) -> Option<Host> {
+    let (name, port) = text.rsplit_once(':')?;
+    let name = if matches!(name, "" | "?") { &asked.name } else { name };
+    Some(Host { name: name.to_owned(), port: port.parse().ok()? })
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //! A call goes where its keys live; the nodes correct what is out of date.
 
 mod alone;
-mod gather;
+pub(super) mod gather;
 mod plan;
 mod scan;
 mod split;
-mod topology;
+pub(super) mod topology;
 mod view;
 
 use std::{
@@ -96,7 +96,7 @@ struct Inner {
 }
 
 /// The slot of a key: of what is in its first braces, if there is something.
-fn slot(key: &[u8]) -> usize {
+pub(super) fn slot(key: &[u8]) -> usize {
     let tag = memchr::memchr(b'{', key).and_then(|open| {
         let rest = &key[open + 1..];
         memchr::memchr(b'}', rest).filter(|close| *close > 0).map(|close| &rest[..close])

@@ -18,19 +18,19 @@ use crate::{
 
 /// The primaries, and for each slot which of them has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Topology {
-    pub(super) primaries: Vec<Host>,
+pub(in crate::backend::redis) struct Topology {
+    pub(in crate::backend::redis) primaries: Vec<Host>,
     /// Those of each primary, in the same order.
     pub(super) replicas: Vec<Vec<Host>>,
     /// By slot; beyond the end of `primaries` where nobody has it.
-    pub(super) slots: Box<[u16]>,
+    pub(in crate::backend::redis) slots: Box<[u16]>,
 }
 
 /// Nobody has the slot.
 pub(super) const NOBODY: u16 = u16::MAX;
 
 /// Asks a node.
-pub(super) async fn ask(endpoint: &Endpoint, node: &Host, deadline: Instant) -> Result<Topology, Refused> {
+pub(in crate::backend::redis) async fn ask(endpoint: &Endpoint, node: &Host, deadline: Instant) -> Result<Topology, Refused> {
     let mut stream = stream::tcp(node, endpoint.tls.as_ref(), deadline).await?;
     let mut out = BytesMut::new();
     let log_in = greeting::log_in(&endpoint.credentials, &mut out)?;

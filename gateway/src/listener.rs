@@ -8,7 +8,10 @@ use std::{
 
 use axum::Router;
 use futures::FutureExt;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -19,6 +22,8 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Code, Delivery, Error},
@@ -32,6 +37,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long, once nobody is let in, a connection may still begin its request: its client may have been let in just now.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
+
+/// How long, after the last connections were cut off, what was taken for their clients may need to be put back.
+const LAST_RETURNS: Duration = Duration::from_secs(1);
 
 /// Binds a listener that shares its port with those of the other workers.
 pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
@@ -48,30 +56,42 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
     let shared = worker.shared.clone();
     let listener = TcpListener::from_std(listener)?;
     let router = http::router(worker.clone());
-    let graceful = GracefulShutdown::new();
+    let (graceful, cut_off) = (GracefulShutdown::new(), CancellationToken::new());
     let mut stopping = std::pin::pin!(shared.drain.stopping());
     loop {
         tokio::select! {
-            accepted = listener.accept() => accept(&worker, &router, &graceful, accepted).await,
+            accepted = listener.accept() => accept(&worker, &router, &graceful, &cut_off, accepted).await,
             () = &mut stopping => break,
         }
     }
     // Connections that the kernel has completed already would be reset with the listener.
     while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
-        accept(&worker, &router, &graceful, accepted).await;
+        accept(&worker, &router, &graceful, &cut_off, accepted).await;
     }
     drop(listener);
     let finish = async {
         tokio::time::sleep(LAST_REQUESTS).await;
         graceful.shutdown().await;
     };
+    // What waits is answered at once; what was taken is with its client, or back, before the process ends.
+    let finish = async { tokio::join!(finish, worker.settle()) };
     if tokio::time::timeout(shared.drain_timeout, finish).await.is_err() {
         tracing::warn!("calls still running at the drain's deadline are cut off");
+        cut_off.cancel();
+        if tokio::time::timeout(LAST_RETURNS, worker.settle()).await.is_err() {
+            tracing::warn!("what was taken for clients that are cut off could not be put back");
+        }
     }
     Ok(())
 }
 
-async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdown, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+async fn accept(
+    worker: &Arc<Worker>,
+    router: &Router,
+    graceful: &GracefulShutdown,
+    cut_off: &CancellationToken,
+    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+) {
     let shared = &worker.shared;
     let stream = match accepted {
         Ok((stream, _)) => stream,
@@ -90,11 +110,17 @@ async fn accept(worker: &Arc<Worker>, router: &Router, graceful: &GracefulShutdo
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.header_timeout).max_buf_size(shared.max_header_bytes);
-    let served = builder.serve_connection(http::stream::Stream::new(stream, worker.clone()), TowerToHyperService::new(router.clone()));
-    let served = graceful.watch(served);
+    let stream = http::stream::Stream::new(stream, worker.clone());
+    let (router, outgoing) = (TowerToHyperService::new(router.clone()), stream.outgoing());
+    let service = service_fn(move |request| {
+        let (answer, outgoing) = (router.call(request), outgoing.clone());
+        async move { answer.await.map(|response| outgoing.watch(response)) }
+    });
+    let served = graceful.watch(builder.serve_connection(stream, service));
+    let cut_off = cut_off.clone();
     tokio::spawn(async move {
         let _connection = connection;
-        if let Err(error) = served.await {
+        if let Some(Err(error)) = cut_off.run_until_cancelled(served).await {
             tracing::debug!(%error, "connection ended");
         }
     });

@@ -68,19 +68,21 @@ pub(super) struct Options {
     pub(super) alone: bool,
     /// How long a blocking call may wait at most, where one can.
     pub(super) patience: Option<Duration>,
+    /// The timeout is the caller's own.
+    pub(super) timed: bool,
 }
 
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false, patience: None }
+        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false, patience: None, timed: false }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(shared: &Shared, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
         let mut options = Self::plain(shared.call_timeout, Encoding::Utf8, request::accept(headers)?);
         if let Some(value) = headers.get(&TIMEOUT) {
-            options.timeout = timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+            options.set_timeout(timeout(shared, value.to_str().unwrap_or_default(), "DBX-Timeout")?);
         }
         if query.is_empty() {
             return Ok(options);
@@ -90,7 +92,7 @@ impl Options {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(shared, value, "timeout").map(|timeout| options.timeout = timeout),
+                "timeout" => timeout(shared, value, "timeout").map(|timeout| options.set_timeout(timeout)),
                 "split" => in_parts(value).map(|in_parts| options.in_parts = in_parts),
                 "etag" => etag(value).map(|etag| options.etag = etag),
                 _ => return true,
@@ -108,9 +110,20 @@ impl Options {
             options.encoding = encoding(given)?;
         }
         if let Some(patience) = patience {
-            options.timeout = timeout(shared, patience, "timeout")?;
+            options.set_timeout(timeout(shared, patience, "timeout")?);
         }
         Ok(options)
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.timed = true;
+    }
+
+    /// Lets a blocking call wait: for `longest`, or until the deadline that the caller has set.
+    pub(super) fn waiting(mut self, longest: Duration) -> Self {
+        self.patience = Some(if self.timed { longest.min(self.timeout) } else { longest });
+        self
     }
 
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
@@ -344,9 +357,15 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&*worker.shared, 1)?;
+    let mut in_flight = Some(InFlight::enter(&*worker.shared, 1)?);
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
-    finish(worker, database, id, queued, started, options).await
+    if matches!(queued, Ok((_, Sent::Waiting(_)))) {
+        // What waits has a bound of its own, and takes no room from the others.
+        in_flight = None;
+    }
+    let done = finish(worker, database, id, queued, started, options).await;
+    drop(in_flight);
+    done
 }
 
 /// Waits for the reply of a call that was started, and counts it.

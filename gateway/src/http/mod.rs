@@ -15,6 +15,7 @@ mod request;
 mod resource;
 mod respond;
 pub mod stream;
+pub mod taken;
 mod transaction;
 mod version;
 
@@ -215,7 +216,8 @@ impl<'a> Incoming<'a> {
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
     async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
         let mut query = request::query(&self.parts.uri)?;
-        let options = Options::take(&self.worker.shared, &self.parts.headers, &mut query)?;
+        let shared = &self.worker.shared;
+        let options = Options::take(shared, &self.parts.headers, &mut query)?.waiting(shared.max_wait);
         if let Some((name, _)) = query.into_iter().next() {
             return Err(Error::new(
                 Code::UnknownArgument,
@@ -225,8 +227,12 @@ impl<'a> Incoming<'a> {
         }
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;
-        let done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
-        self.result(&done, &options)
+        let mut done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
+        let response = self.result(&done, &options)?;
+        Ok(match done.taken.take() {
+            Some(taken) => taken::attach(response, taken),
+            None => response,
+        })
     }
 
     /// The answer to a call: its result as JSON, or the bytes of its one value when they are asked for.

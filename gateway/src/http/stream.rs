@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,12 +12,13 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{Instant, Sleep},
 };
 
-use super::respond;
+use super::{respond, taken::Outgoing};
 use crate::{
     error::{Code, Error},
     worker::Worker,
@@ -33,12 +35,33 @@ pub struct Stream {
     /// What is written in place of hyper's own refusal, and how much of it has been.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Option<Pin<Box<Sleep>>>,
+    outgoing: Outgoing,
+    /// The last answer had something in it that was taken, and nothing has been heard of the client since.
+    unconfirmed: bool,
 }
 
 impl Stream {
     /// Takes over an accepted connection.
     pub fn new(stream: TcpStream, worker: Arc<Worker>) -> Self {
-        Self { inner: TokioIo::new(stream), worker, refusal: None, closing: None }
+        Self { inner: TokioIo::new(stream), worker, refusal: None, closing: None, outgoing: Outgoing::default(), unconfirmed: false }
+    }
+
+    /// What is in the answer being written.
+    pub fn outgoing(&self) -> Outgoing {
+        self.outgoing.clone()
+    }
+
+    /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
+    /// not be noticed yet.
+    fn check_reader(&self) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        match SockRef::from(self.inner.inner()).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
@@ -76,7 +99,16 @@ impl Stream {
 
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if self.unconfirmed
+            && let Poll::Ready(outcome) = &read
+        {
+            self.unconfirmed = false;
+            if outcome.is_err() {
+                self.worker.counters.reset_taken();
+            }
+        }
+        read
     }
 }
 
@@ -85,6 +117,7 @@ impl Write for Stream {
         if self.is_refused(bytes) {
             return self.poll_refuse(context, bytes.len());
         }
+        self.check_reader()?;
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
@@ -92,6 +125,7 @@ impl Write for Stream {
         if slices.first().is_some_and(|first| self.is_refused(first)) {
             return self.poll_refuse(context, slices.iter().map(|slice| slice.len()).sum());
         }
+        self.check_reader()?;
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }
 
@@ -100,7 +134,10 @@ impl Write for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        // Everything before it was written.
+        self.unconfirmed |= self.outgoing.delivered();
+        Poll::Ready(Ok(()))
     }
 
     /// Says that no more will come, then reads what the client still sends.

@@ -38,6 +38,7 @@ mod strings;
 mod tests;
 pub mod text;
 mod transactions;
+pub mod undo;
 mod write;
 
 use std::collections::HashMap;

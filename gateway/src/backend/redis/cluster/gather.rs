@@ -131,7 +131,7 @@ pub(super) struct Redirect {
     pub(super) asking: bool,
 }
 
-fn redirect(frame: &[u8], from: &Host) -> Option<Redirect> {
+pub(super) fn redirect(frame: &[u8], from: &Host) -> Option<Redirect> {
     let (asking, rest) = match frame.strip_prefix(b"-MOVED ") {
         Some(rest) => (false, rest),
         None => (true, frame.strip_prefix(b"-ASK ")?),

@@ -40,6 +40,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mi
 const LOOK: Duration = Duration::from_millis(250);
 /// How long one node may take to say what it knows.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a waiting call is sent elsewhere.
+const REDIRECTS: usize = 5;
 /// How long calls may still be answered by a node that is a primary no more.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// The answer to what every node has a part of the answer to.
@@ -298,11 +300,26 @@ impl Backend for Handle {
     }
 
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
-        let slot = first_key(Some(operation), &words(&command)).map(slot);
-        match self.0.node_for(slot) {
-            Ok(node) => node.redis.wait(operation, command, until),
-            Err(failure) => Box::pin(std::future::ready(Err(failure))),
-        }
+        let cluster = self.0.clone();
+        let home: Arc<dyn Backend> = Arc::new(Handle(self.0.clone()));
+        Box::pin(async move {
+            let mut node = cluster.node_for(first_key(Some(operation), &words(&command)).map(slot))?;
+            for _ in 0..REDIRECTS {
+                let taken = super::waiting::wait(node.redis.clone(), operation, command.clone(), until, home.clone()).await?;
+                match gather::redirect(&taken.frame, &node.host) {
+                    Some(redirect) if !redirect.asking => node = cluster.redirected(&redirect),
+                    _ => return Ok(taken),
+                }
+            }
+            Err(Failure { code: Code::Unavailable, detail: "no node of the cluster has the key", delivery: Delivery::NotSent })
+        })
+    }
+
+    fn settle(&self) -> BoxFuture<'static, ()> {
+        let nodes = self.0.lock().nodes.clone();
+        Box::pin(async move {
+            futures::future::join_all(nodes.iter().map(|node| node.redis.settle())).await;
+        })
     }
 
     fn state(&self) -> State {
@@ -324,6 +341,9 @@ impl Backend for Handle {
             connections: inner.connections + states.iter().map(|state| state.connections).sum::<u64>(),
             own_busy: states.iter().map(|state| state.own_busy).sum(),
             own_idle: states.iter().map(|state| state.own_idle).sum(),
+            waiting_busy: states.iter().map(|state| state.waiting_busy).sum(),
+            waiting_idle: states.iter().map(|state| state.waiting_idle).sum(),
+            elements: states.iter().map(|state| state.elements).sum(),
         }
     }
 }

@@ -75,7 +75,17 @@ pub(super) struct Options {
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, in_parts: false, accept, etag: false, alone: false, patience: None, timed: false }
+        Self {
+            encoding,
+            integers_as_strings: false,
+            timeout,
+            in_parts: false,
+            accept,
+            etag: false,
+            alone: false,
+            patience: None,
+            timed: false,
+        }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.

@@ -27,3 +27,4 @@ mod support;
 mod topology;
 mod transactions;
 mod versions;
+mod waiting;

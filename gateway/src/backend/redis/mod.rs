@@ -143,7 +143,7 @@ impl Backend for Redis {
     fn own<'a>(&'a self, _: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
         Box::pin(async move {
             self.check_up()?;
-            Ok(Box::new(self.1.take(deadline, deadline).await?) as Box<dyn Own>)
+            Ok(Box::new(self.1.take(deadline).await?) as Box<dyn Own>)
         })
     }
 

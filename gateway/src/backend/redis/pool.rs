@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Endpoint, connection};
+use super::{Endpoint, connection, greeting::Commands};
 use crate::{
     backend::{Bounds, Committed, Failure, Own, Replies, TOO_LARGE},
     error::{Code, Delivery},
@@ -70,12 +70,22 @@ impl Pool {
         (self.size - self.free.available_permits(), self.idle().len())
     }
 
-    /// The connection used last, or a new one. Waits for a free one until `free`, and for a new one until `deadline`.
-    pub(super) async fn take(self: &Arc<Self>, free: Instant, deadline: Instant) -> Result<Connection, Failure> {
-        let permit = match tokio::time::timeout_at(free, self.free.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(unsent(Code::Unavailable, self.full)),
-        };
+    /// The connection used last, or a new one.
+    pub(super) async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Connection, Failure> {
+        let permit = self.permit(deadline).await?;
+        self.open(permit, deadline).await
+    }
+
+    /// The right to a connection, once one is free.
+    pub(super) async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        match tokio::time::timeout_at(deadline, self.free.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(unsent(Code::Unavailable, self.full)),
+        }
+    }
+
+    /// The connection used last, or a new one, for who has the right to one.
+    pub(super) async fn open(self: &Arc<Self>, permit: OwnedSemaphorePermit, deadline: Instant) -> Result<Connection, Failure> {
         let moves = self.endpoint.moves.load(Relaxed);
         let (socket, id) = loop {
             let kept = self.idle().pop();
@@ -94,7 +104,7 @@ impl Pool {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Box<dyn Socket>, Failure> {
-        match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint)).await {
+        match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint, Commands::Known)).await {
             Ok(Ok(opened)) => Ok(Box::new(opened.stream)),
             Ok(Err(refused)) => Err(unsent(refused.down.code, refused.down.detail)),
             Err(_) => Err(unsent(Code::Timeout, "no connection to the database before the deadline")),

@@ -87,22 +87,14 @@ pub(super) async fn wait(
         return Err(Failure { code: Code::Unavailable, detail: "the gateway is about to stop", delivery: Delivery::NotSent });
     }
     redis.check_up()?;
-    let mut connection = waiting.pool.take(until.min(Instant::now() + FREE), until).await?;
-    if connection.id.is_none() {
-        let asked = connection.send(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n", &[false], until).await;
-        let reply = asked.map_err(|failure| Failure { delivery: Delivery::NotSent, ..failure })?;
-        // A server that does not say has nothing withdrawn.
-        let id = if let Ok(Item::Integer(id)) = Reader::new(&reply).read() { Bytes::copy_from_slice(id) } else { Bytes::new() };
-        connection.id = Some(id);
-    }
+    let permit = waiting.pool.permit(until.min(Instant::now() + FREE)).await?;
     let (sender, receiver) = oneshot::channel();
     let call = Call { redis, waiting, operation, command, until, home };
-    tokio::spawn(call.run(connection, sender));
+    tokio::spawn(call.run(permit, sender));
     receiver.await.unwrap_or(Err(LOST))
 }
 
-const LOST: Failure =
-    Failure { code: Code::Unavailable, detail: "the connection to the database was lost", delivery: Delivery::Unknown };
+const LOST: Failure = Failure { code: Code::Unavailable, detail: "the connection to the database was lost", delivery: Delivery::Unknown };
 
 /// A waiting command.
 struct Call {
@@ -125,10 +117,34 @@ enum NoReply {
 }
 
 impl Call {
-    async fn run(self, mut connection: Connection, mut caller: oneshot::Sender<Result<Taken, Failure>>) {
+    async fn run(self, permit: OwnedSemaphorePermit, mut caller: oneshot::Sender<Result<Taken, Failure>>) {
         let unsent = |code, detail| Err(Failure { code, detail, delivery: Delivery::NotSent });
+        let opened = {
+            let mut opening = pin!(self.open(permit));
+            tokio::select! {
+                biased;
+                opened = &mut opening => opened,
+                () = tokio::time::sleep_until(self.until) => {
+                    let _ = caller.send(unsent(Code::Timeout, "no connection to the database before the deadline"));
+                    // It is for the next: were it given up, callers without patience would have connections made for nothing.
+                    if let Ok(connection) = opening.await {
+                        drop(connection.release());
+                    }
+                    return;
+                }
+            }
+        };
+        let mut connection = match opened {
+            Ok(connection) if caller.is_closed() => return drop(connection.release()),
+            Ok(connection) => connection,
+            Err(failure) => {
+                let _ = caller.send(Err(failure));
+                return;
+            }
+        };
         // A command that was not written to its end is not carried out when its connection is closed.
         let written = tokio::select! {
+            biased;
             written = connection.write(&self.command) => written.map_err(|_| unsent(LOST.code, LOST.detail)),
             () = caller.closed() => return,
             () = tokio::time::sleep_until(self.until) => Err(unsent(Code::Timeout, "the database did not take the call in time")),
@@ -163,10 +179,25 @@ impl Call {
         };
         drop(permit);
         // Who is told that the outcome is not known needs no count.
-        let told = answer.is_err() && caller.send(answer).is_ok();
+        let fails = answer.is_err();
+        let told = caller.send(answer).is_ok() && fails;
         if !told && undo::takes(self.operation) {
             self.waiting.unknown.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A connection of which it is known what the server calls it.
+    async fn open(&self, permit: OwnedSemaphorePermit) -> Result<Connection, Failure> {
+        let deadline = Instant::now() + self.waiting.endpoint.connect_timeout;
+        let mut connection = self.waiting.pool.open(permit, deadline).await?;
+        if connection.id.is_none() {
+            let asked = connection.send(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n", &[false], deadline).await;
+            let reply = asked.map_err(|failure| Failure { delivery: Delivery::NotSent, ..failure })?;
+            // A server that does not say has nothing withdrawn.
+            let id = if let Ok(Item::Integer(id)) = Reader::new(&reply).read() { Bytes::copy_from_slice(id) } else { Bytes::new() };
+            connection.id = Some(id);
+        }
+        Ok(connection)
     }
 
     /// Waits for the reply, from the moment on that it has `ended` by withdrawing the command.

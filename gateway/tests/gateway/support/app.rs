@@ -1,5 +1,6 @@
 //! A gateway with a Redis of its own, and one way to ask an operation over every transport.
 
+use dbx_gateway::operation::{self, Mode};
 use serde_json::{Value, json};
 
 use super::{Client, Gateway, Redis, Response};
@@ -20,10 +21,15 @@ pub enum Expected<'a> {
     Error(u16, &'a str, &'a str),
 }
 
-/// One way to call: what to call and its arguments; the answer's text or the problem.
-type Transport = fn(&Client, &str, &str) -> Result<String, Value>;
+/// One way to call.
+struct Transport {
+    /// What to call and its arguments; the answer's text or the problem.
+    call: fn(&Client, &str, &str) -> Result<String, Value>,
+    /// Others would wait behind a call that waits, so it is refused.
+    shares: bool,
+}
 
-const TRANSPORTS: &[Transport] = &[by_name, in_a_pipeline];
+const TRANSPORTS: &[Transport] = &[Transport { call: by_name, shares: false }, Transport { call: in_a_pipeline, shares: true }];
 
 impl App {
     pub fn start() -> Self {
@@ -49,7 +55,9 @@ impl App {
                 let reply = self.redis.line(line);
                 assert!(!reply.starts_with('-'), "{line}: {reply}");
             }
-            let found = transport(&self.anonymous(), op, args);
+            let waits = matches!(operation::find(op).unwrap().operation().mode, Mode::Blocking(_));
+            let expected = if waits && transport.shares { Expected::Error(400, "wrong_transport", "") } else { expected };
+            let found = (transport.call)(&self.anonymous(), op, args);
             match (expected, found) {
                 (Expected::Answer(answer), Ok(found)) => assert_eq!(found, answer, "{op} {args}"),
                 (Expected::Like(answer), Ok(found)) => {

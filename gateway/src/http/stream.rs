@@ -28,6 +28,9 @@ use crate::{
 /// answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a client's system may take to refuse an answer that came after its client had ended the connection.
+const DOUBT: Duration = Duration::from_millis(100);
+
 /// A connection.
 pub struct Stream {
     inner: TokioIo<TcpStream>,
@@ -53,7 +56,9 @@ impl Stream {
 
     /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
     /// not be noticed yet.
-    fn check_reader(&self) -> io::Result<()> {
+    fn check_reader(&mut self) -> io::Result<()> {
+        // What is answered now was asked by who has read the answer before.
+        self.unconfirmed = false;
         if self.outgoing.is_empty() {
             return Ok(());
         }
@@ -62,6 +67,11 @@ impl Stream {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// What the client's system has told of the connection, other than by reading.
+    fn reset(&self) -> Option<io::Error> {
+        SockRef::from(self.inner.inner()).take_error().ok().flatten()
     }
 
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
@@ -100,13 +110,9 @@ impl Stream {
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if self.unconfirmed
-            && let Poll::Ready(outcome) = &read
-        {
+        if self.unconfirmed && matches!(read, Poll::Ready(Err(_))) {
             self.unconfirmed = false;
-            if outcome.is_err() {
-                self.worker.counters.reset_taken();
-            }
+            self.worker.counters.reset_taken();
         }
         read
     }
@@ -135,8 +141,18 @@ impl Write for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        if self.outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.reset() {
+            // The client had ended its side, and its system refused the answer when it came.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Err(error)),
+            // It may have read the answer before.
+            Some(_) => self.worker.counters.reset_taken(),
+            None => self.unconfirmed = true,
+        }
         // Everything before it was written.
-        self.unconfirmed |= self.outgoing.delivered();
+        self.outgoing.delivered();
         Poll::Ready(Ok(()))
     }
 
@@ -144,7 +160,18 @@ impl Write for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
-            self.closing = Some(Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)));
+            let linger = if self.unconfirmed { DOUBT } else { LINGER };
+            self.closing = Some(Box::pin(tokio::time::sleep_until(Instant::now() + linger)));
+        }
+        if self.unconfirmed {
+            if let Some(closing) = &mut self.closing {
+                ready!(closing.as_mut().poll(context));
+            }
+            self.unconfirmed = false;
+            if self.reset().is_some() {
+                self.worker.counters.reset_taken();
+            }
+            return Poll::Ready(Ok(()));
         }
         let mut scrap = [0; 4096];
         loop {

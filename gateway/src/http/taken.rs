@@ -54,12 +54,9 @@ impl Outgoing {
         self.lock().is_empty()
     }
 
-    /// All of it is in the client's socket; whether that was something.
-    pub(super) fn delivered(&self) -> bool {
-        let taken = mem::take(&mut *self.lock());
-        let any = !taken.is_empty();
-        taken.into_iter().for_each(Taken::delivered);
-        any
+    /// All of it is in the client's socket.
+    pub(super) fn delivered(&self) {
+        mem::take(&mut *self.lock()).into_iter().for_each(Taken::delivered);
     }
 }
 

@@ -316,7 +316,7 @@ fn redis_is_killed_while_calls_wait() {
         redis.start_again();
         until("service", SOON, || (client.get("strings/missing").status == 404).then_some(()));
     }
-    assert!(after < before + 8 << 10, "it holds {after} KiB, after the first time {before} KiB");
+    assert!(after < before + (8 << 10), "it holds {after} KiB, after the first time {before} KiB");
     client.post("blpop", r#"{"keys":["a"],"timeout":0.01}"#).is(r#"{"result":null}"#);
 }
 

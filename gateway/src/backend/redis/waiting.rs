@@ -157,7 +157,7 @@ impl Call {
             tokio::select! {
                 () = caller.closed() => {}
                 () = tokio::time::sleep_until(self.until) => {}
-                () = self.waiting.ended.cancelled() => {}
+                () = self.waiting.ended.cancelled(), if undo::can_be_withdrawn(self.operation) => {}
             }
         };
         let reply = self.reply(&mut connection, ended).await;

@@ -55,7 +55,7 @@ impl App {
                 let reply = self.redis.line(line);
                 assert!(!reply.starts_with('-'), "{line}: {reply}");
             }
-            let waits = matches!(operation::find(op).unwrap().operation().mode, Mode::Blocking(_));
+            let waits = operation::find(op).is_some_and(|id| matches!(id.operation().mode, Mode::Blocking(_)));
             let expected = if waits && transport.shares { Expected::Error(400, "wrong_transport", "") } else { expected };
             let found = (transport.call)(&self.anonymous(), op, args);
             match (expected, found) {

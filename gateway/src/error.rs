@@ -205,6 +205,7 @@ const REDIS_WORDS: &[(&str, Code, bool)] = &[
     ("CLUSTERDOWN", Code::Unavailable, true),
     ("TRYAGAIN", Code::Unavailable, true),
     ("READONLY", Code::Unavailable, true),
+    ("UNBLOCKED", Code::Unavailable, true),
     ("NOREPLICAS", Code::Unavailable, true),
     ("MISCONF", Code::Unavailable, true),
     ("OOM", Code::OutOfMemory, false),

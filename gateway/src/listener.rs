@@ -8,7 +8,10 @@ use std::{
 
 use axum::Router;
 use futures::FutureExt;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -33,6 +36,9 @@ const BACKLOG: i32 = 4096;
 /// How long, once nobody is let in, a connection may still begin its request: its client may have been let in just now.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
+/// How long, after the last connections were cut off, what was taken for their clients may need to be put back.
+const LAST_RETURNS: Duration = Duration::from_secs(1);
+
 /// Binds a listener that shares its port with those of the other workers.
 pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -48,17 +54,17 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
     let shared = worker.shared.clone();
     let listener = TcpListener::from_std(listener)?;
     let router = http::router(worker.clone());
-    let closing = CancellationToken::new();
+    let (closing, cut_off) = (CancellationToken::new(), CancellationToken::new());
     let mut stopping = std::pin::pin!(shared.drain.stopping());
     loop {
         tokio::select! {
-            accepted = listener.accept() => accept(&worker, &router, &closing, accepted).await,
+            accepted = listener.accept() => accept(&worker, &router, &closing, &cut_off, accepted).await,
             () = &mut stopping => break,
         }
     }
     // Connections that the kernel has completed already would be reset with the listener.
     while let Some(accepted @ Ok(_)) = listener.accept().now_or_never() {
-        accept(&worker, &router, &closing, accepted).await;
+        accept(&worker, &router, &closing, &cut_off, accepted).await;
     }
     drop(listener);
     let finish = async {
@@ -67,13 +73,25 @@ pub async fn serve(worker: Arc<Worker>, listener: std::net::TcpListener) -> std:
         worker.tasks.close();
         worker.tasks.wait().await;
     };
+    // What waits is answered at once; what was taken is with its client, or back, before the process ends.
+    let finish = async { tokio::join!(finish, worker.settle()) };
     if tokio::time::timeout(shared.drain_timeout, finish).await.is_err() {
         tracing::warn!("what still runs at the drain's deadline is cut off");
+        cut_off.cancel();
+        if tokio::time::timeout(LAST_RETURNS, worker.settle()).await.is_err() {
+            tracing::warn!("what was taken for clients that are cut off could not be put back");
+        }
     }
     Ok(())
 }
 
-async fn accept(worker: &Arc<Worker>, router: &Router, closing: &CancellationToken, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
+async fn accept(
+    worker: &Arc<Worker>,
+    router: &Router,
+    closing: &CancellationToken,
+    cut_off: &CancellationToken,
+    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+) {
     let shared = &worker.shared;
     let stream = match accepted {
         Ok((stream, _)) => stream,
@@ -92,8 +110,13 @@ async fn accept(worker: &Arc<Worker>, router: &Router, closing: &CancellationTok
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.header_timeout).max_buf_size(shared.max_header_bytes);
-    let served = builder.serve_connection(stream, TowerToHyperService::new(router.clone())).with_upgrades();
-    let closing = closing.clone();
+    let (router, outgoing) = (TowerToHyperService::new(router.clone()), stream.outgoing());
+    let service = service_fn(move |request| {
+        let (answer, outgoing) = (router.call(request), outgoing.clone());
+        async move { answer.await.map(|response| outgoing.watch(response)) }
+    });
+    let served = builder.serve_connection(stream, service).with_upgrades();
+    let (closing, cut_off) = (closing.clone(), cut_off.clone());
     worker.tasks.spawn(async move {
         let mut served = std::pin::pin!(served);
         let ended = tokio::select! {
@@ -101,7 +124,10 @@ async fn accept(worker: &Arc<Worker>, router: &Router, closing: &CancellationTok
             ended = served.as_mut() => ended,
             () = closing.cancelled() => {
                 served.as_mut().graceful_shutdown();
-                served.await
+                match cut_off.run_until_cancelled(served).await {
+                    Some(ended) => ended,
+                    None => return,
+                }
             }
         };
         if let Err(error) = ended {

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use crate::{
+    backend::Elements,
     error::Code,
     operation::{self, Id},
     worker::Workers,
@@ -32,6 +33,8 @@ pub struct Counters {
     time: Box<[AtomicU64]>,
     /// Problems answered, by code.
     problems: Box<[AtomicU64]>,
+    /// Connections that were reset right after an answer with something that was taken.
+    taken_resets: AtomicU64,
     /// WebSockets.
     pub sockets: Sockets,
 }
@@ -67,6 +70,7 @@ impl Default for Counters {
             durations: zeros(operations * (BUCKETS.len() + 1)),
             time: zeros(operations),
             problems: zeros(Code::ALL.len()),
+            taken_resets: AtomicU64::new(0),
             sockets: Sockets::default(),
         }
     }
@@ -86,6 +90,11 @@ impl Counters {
     /// Counts a request that was answered with a problem.
     pub fn refuse(&self, code: Code) {
         self.problems[code as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a client that may not have read an answer with something that was taken for it.
+    pub fn reset_taken(&self) {
+        self.taken_resets.fetch_add(1, Relaxed);
     }
 }
 
@@ -144,6 +153,12 @@ pub fn render(workers: &Workers) -> String {
         family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], workers.in_flight())]),
         family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
         family(
+            "dbx_blocking_resets_total",
+            "Connections that clients reset right after they were sent something that was taken for them.",
+            MetricType::COUNTER,
+            vec![counter(&[], sum(&|counters| &counters.taken_resets))],
+        ),
+        family(
             "dbx_draining",
             "1 while the gateway is about to stop.",
             MetricType::GAUGE,
@@ -165,8 +180,9 @@ pub fn render(workers: &Workers) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn backends(workers: &Workers) -> [MetricFamily; 4] {
+fn backends(workers: &Workers) -> [MetricFamily; 6] {
     let (mut up, mut pending, mut connections, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut waiting, mut elements) = (Vec::new(), Vec::new());
     for (name, _, states) in workers.states() {
         let labels = [("database", name)];
         up.push(gauge(&labels, usize::from(states.iter().all(|state| state.reachable))));
@@ -174,6 +190,12 @@ fn backends(workers: &Workers) -> [MetricFamily; 4] {
         connections.push(counter(&labels, states.iter().map(|state| state.connections).sum()));
         own.push(gauge(&[("database", name), ("state", "busy")], states.iter().map(|state| state.own_busy).sum()));
         own.push(gauge(&[("database", name), ("state", "idle")], states.iter().map(|state| state.own_idle).sum()));
+        waiting.push(gauge(&[("database", name), ("state", "busy")], states.iter().map(|state| state.waiting_busy).sum()));
+        waiting.push(gauge(&[("database", name), ("state", "idle")], states.iter().map(|state| state.waiting_idle).sum()));
+        let Elements { returned, lost, unknown } = states.iter().map(|state| state.elements).sum();
+        for (outcome, count) in [("returned", returned), ("lost", lost), ("unknown", unknown)] {
+            elements.push(counter(&[("database", name), ("outcome", outcome)], count));
+        }
     }
     [
         family("dbx_backend_up", "1 while every worker is connected to the database.", MetricType::GAUGE, up),
@@ -184,6 +206,18 @@ fn backends(workers: &Workers) -> [MetricFamily; 4] {
             "Connections that calls have to themselves, in use or waiting for the next.",
             MetricType::GAUGE,
             own,
+        ),
+        family(
+            "dbx_backend_waiting_connections",
+            "Connections of calls that wait for something to happen, in use or waiting for the next.",
+            MetricType::GAUGE,
+            waiting,
+        ),
+        family(
+            "dbx_blocking_elements_total",
+            "Elements that blocking calls took and nobody got: put back, lost, or unknown because a connection was lost.",
+            MetricType::COUNTER,
+            elements,
         ),
     ]
 }

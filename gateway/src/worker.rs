@@ -53,6 +53,11 @@ impl Worker {
         self.databases.iter().find(|database| database.name == name)
     }
 
+    /// Ends what waits at its databases. Done once everything that was taken is with its client, or back.
+    pub async fn settle(&self) {
+        futures::future::join_all(self.databases.iter().map(|database| database.backend.settle())).await;
+    }
+
     /// An id that no other request of this process has, and hardly one of another.
     pub fn next_request_id(&self) -> HeaderValue {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

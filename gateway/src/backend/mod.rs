@@ -45,6 +45,10 @@ pub trait Backend: Send + Sync {
     /// vain. The same happens when the future is dropped; what the command has taken by then is put back.
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>>;
 
+    /// Ends what [`wait`](Self::wait)s, as if in vain, and lets nothing wait any more. Done once everything that was taken is
+    /// with its client, or back.
+    fn settle(&self) -> BoxFuture<'static, ()>;
+
     /// What is known of the database at this moment.
     fn state(&self) -> State;
 }
@@ -79,16 +83,19 @@ pub trait Own: Send {
     fn give_back(self: Box<Self>);
 }
 
+/// What puts back what was taken.
+pub type PutBack = Box<dyn FnOnce() + Send + Sync>;
+
 /// The answer to a command that has waited. What it took out of the database is put back when nobody got it.
 pub struct Taken {
     /// The reply.
     pub frame: Bytes,
-    put_back: Option<Box<dyn FnOnce() + Send + Sync>>,
+    put_back: Option<PutBack>,
 }
 
 impl Taken {
     /// An answer that took nothing, or that `put_back` undoes.
-    pub fn new(frame: Bytes, put_back: Option<Box<dyn FnOnce() + Send + Sync>>) -> Self {
+    pub fn new(frame: Bytes, put_back: Option<PutBack>) -> Self {
         Self { frame, put_back }
     }
 
@@ -211,6 +218,33 @@ pub struct State {
     pub own_busy: usize,
     /// Connections of calls' own that wait for the next.
     pub own_idle: usize,
+    /// Connections of what waits that are in use.
+    pub waiting_busy: usize,
+    /// Connections of what waits that wait for the next.
+    pub waiting_idle: usize,
+    /// What became of elements that nobody got.
+    pub elements: Elements,
+}
+
+/// What became of elements that were taken, and that nobody got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elements {
+    /// They were put back.
+    pub returned: u64,
+    /// They could not be put back.
+    pub lost: u64,
+    /// The connection was lost while they were put back, or before it was known whether there are any.
+    pub unknown: u64,
+}
+
+impl std::iter::Sum for Elements {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, next| Self {
+            returned: sum.returned + next.returned,
+            lost: sum.lost + next.lost,
+            unknown: sum.unknown + next.unknown,
+        })
+    }
 }
 
 /// What a backend may use.

@@ -74,19 +74,31 @@ pub(super) struct Options {
     pub(super) alone: bool,
     /// How long a blocking call may wait at most, where one can.
     pub(super) patience: Option<Duration>,
+    /// The timeout is the caller's own.
+    pub(super) timed: bool,
 }
 
 impl Options {
     /// Those of a call that the gateway makes for itself.
     pub(super) fn plain(timeout: Duration, encoding: Encoding, accept: Media) -> Self {
-        Self { encoding, integers_as_strings: false, timeout, place: Where::default(), accept, etag: false, alone: false, patience: None }
+        Self {
+            encoding,
+            integers_as_strings: false,
+            timeout,
+            place: Where::default(),
+            accept,
+            etag: false,
+            alone: false,
+            patience: None,
+            timed: false,
+        }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(room: &Room, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
         let mut options = Self::plain(room.call_timeout, Encoding::Utf8, request::accept(headers)?);
         if let Some(value) = headers.get(&TIMEOUT) {
-            options.timeout = timeout(room, value.to_str().unwrap_or_default(), "DBX-Timeout")?;
+            options.set_timeout(timeout(room, value.to_str().unwrap_or_default(), "DBX-Timeout")?);
         }
         if query.is_empty() {
             return Ok(options);
@@ -96,7 +108,7 @@ impl Options {
             let outcome = match &**name {
                 "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
                 "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(room, value, "timeout").map(|timeout| options.timeout = timeout),
+                "timeout" => timeout(room, value, "timeout").map(|timeout| options.set_timeout(timeout)),
                 "split" => in_parts(value).map(|in_parts| options.place.in_parts = in_parts),
                 "consistency" => eventual(value).map(|eventual| options.place.eventual = eventual),
                 "node" => node(value).map(|node| options.place.node = Some(node)),
@@ -116,9 +128,20 @@ impl Options {
             options.encoding = encoding(given)?;
         }
         if let Some(patience) = patience {
-            options.timeout = timeout(room, patience, "timeout")?;
+            options.set_timeout(timeout(room, patience, "timeout")?);
         }
         Ok(options)
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.timed = true;
+    }
+
+    /// Lets a blocking call wait: for `longest`, or until the deadline that the caller has set.
+    pub(super) fn waiting(mut self, longest: Duration) -> Self {
+        self.patience = Some(if self.timed { longest.min(self.timeout) } else { longest });
+        self
     }
 
     /// Queues commands. A single one that others would wait behind goes alone; several may have to go to several servers.
@@ -418,7 +441,7 @@ pub(super) async fn run(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&*database.room, 1)?;
+    let mut in_flight = Some(InFlight::enter(&*database.room, 1)?);
     let arguments = match arguments {
         // Boxed, since its size would be that of every call.
         Ok(arguments) if worker.shared.max_result_items.is_some() => {
@@ -427,7 +450,13 @@ pub(super) async fn run(
         arguments => arguments,
     };
     let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
-    finish(worker, database, id, queued, started, options).await
+    if matches!(queued, Ok(Queued { sent: Sent::Waiting(_), .. })) {
+        // What waits has a bound of its own, and takes no room from the others.
+        in_flight = None;
+    }
+    let done = finish(worker, database, id, queued, started, options).await;
+    drop(in_flight);
+    done
 }
 
 /// Waits for the reply of a call that was started, and counts it.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     call::{self, Options},
     request::{self, Media},
-    resource, respond,
+    resource, respond, taken,
 };
 use crate::{
     error::{Code, Error},
@@ -97,7 +97,7 @@ impl Record {
         let shared = &worker.shared;
         let hash = hash_request(parts, &body);
         let room = &self.database(worker)?.room;
-        let lease = milliseconds(room.max_call_timeout + room.call_timeout);
+        let lease = milliseconds(room.max_call_timeout.max(shared.max_wait) + room.call_timeout);
         let pending = State::Pending { lease, window: milliseconds(shared.idempotency_window) };
         match self.claim(worker, &hash, &pending).await? {
             Some((known, _)) if known != hash => {
@@ -161,9 +161,12 @@ impl Record {
             Ok(response) => (response, None),
             Err(error) => (respond::problem(&error, id), Some(error)),
         };
+        let mut response = response;
+        let taken = taken::detach(&mut response);
         let (parts, body) = response.into_parts();
         // A body of ours is in memory, and ends.
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let whole = body.len() <= LARGEST_ANSWER;
         let kept = match &error {
             // Nothing was done: the next is the first.
             Some(error) if error.retryable => {
@@ -172,19 +175,31 @@ impl Record {
                 self.call(worker, "del", arguments).await.map(|_| ())
             }
             Some(error) if error.outcome_unknown => self.keep(worker, &write(hash, &State::Unknown)).await,
-            _ if body.len() > LARGEST_ANSWER => self.keep(worker, &write(hash, &State::Unkept)).await,
+            _ if !whole => self.keep(worker, &write(hash, &State::Unkept)).await,
             _ => {
                 let media = parts.headers.get(header::CONTENT_TYPE).and_then(|media| TYPES.iter().position(|known| media == known));
                 let media = u8::try_from(media.unwrap_or(0)).unwrap_or(0);
                 self.keep(worker, &write(hash, &State::Answered { status: parts.status.as_u16(), media, body: body.clone() })).await
             }
         };
+        let is_kept = kept.is_ok();
         if let Err(error) = kept {
             tracing::warn!(code = error.code.name(), "the answer to a change with an Idempotency-Key could not be kept");
         }
         match error {
             Some(error) => Err(error),
-            None => Ok(Response::from_parts(parts, body.into())),
+            None => {
+                let response = Response::from_parts(parts, body.into());
+                Ok(match taken {
+                    // Whoever comes with the key gets it from the record.
+                    Some(taken) if whole && is_kept => {
+                        taken.delivered();
+                        response
+                    }
+                    Some(taken) => taken::attach(response, taken),
+                    None => response,
+                })
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod scripts;
 mod sizes;
 mod socket;
 pub mod stream;
+pub mod taken;
 mod transaction;
 mod version;
 
@@ -237,7 +238,7 @@ impl<'a> Incoming<'a> {
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.
     async fn by_name(self, operation: operation::Id, body: Body) -> Result<Response<Body>, Error> {
         let mut query = request::query(&self.parts.uri)?;
-        let options = Options::take(&self.database.room, &self.parts.headers, &mut query)?;
+        let options = Options::take(&self.database.room, &self.parts.headers, &mut query)?.waiting(self.worker.shared.max_wait);
         if let Some((name, _)) = query.into_iter().next() {
             return Err(Error::new(
                 Code::UnknownArgument,
@@ -247,8 +248,12 @@ impl<'a> Incoming<'a> {
         }
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;
-        let done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
-        self.result(&done, &options).await
+        let mut done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
+        let response = self.result(&done, &options).await?;
+        Ok(match done.taken.take() {
+            Some(taken) => taken::attach(response, taken),
+            None => response,
+        })
     }
 
     /// The answer to a call: its result as JSON, or the bytes of its one value when they are asked for.

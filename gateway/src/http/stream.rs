@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,12 +12,13 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{Instant, Sleep},
 };
 
-use super::respond;
+use super::{respond, taken::Outgoing};
 use crate::{
     error::{Code, Error},
     listener::Counted,
@@ -27,6 +29,9 @@ use crate::{
 /// answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a client's system may take to refuse an answer that came after its client had ended the connection.
+const DOUBT: Duration = Duration::from_millis(100);
+
 /// A connection.
 pub struct Stream {
     inner: TokioIo<TcpStream>,
@@ -36,17 +41,54 @@ pub struct Stream {
     /// What is written in place of hyper's own refusal, and how much of it has been.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Option<Pin<Box<Sleep>>>,
+    outgoing: Outgoing,
+    /// The last answer had something in it that was taken, and nothing has been heard of the client since.
+    unconfirmed: bool,
 }
 
 impl Stream {
     /// Takes over an accepted connection.
     pub fn new(stream: TcpStream, worker: Arc<Worker>, counted: Counted) -> Self {
-        Self { inner: TokioIo::new(stream), worker, speaks_http: true, _counted: counted, refusal: None, closing: None }
+        Self {
+            inner: TokioIo::new(stream),
+            worker,
+            speaks_http: true,
+            _counted: counted,
+            refusal: None,
+            closing: None,
+            outgoing: Outgoing::default(),
+            unconfirmed: false,
+        }
     }
 
     /// From now on it carries something else, in which nothing is a refusal of hyper's.
     pub(super) fn leave_http(&mut self) {
         self.speaks_http = false;
+    }
+
+    /// What is in the answer being written.
+    pub fn outgoing(&self) -> Outgoing {
+        self.outgoing.clone()
+    }
+
+    /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
+    /// not be noticed yet.
+    fn check_reader(&mut self) -> io::Result<()> {
+        // What is answered now was asked by who has read the answer before.
+        self.unconfirmed = false;
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        match SockRef::from(self.inner.inner()).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the client's system has told of the connection, other than by reading.
+    fn reset(&self) -> Option<io::Error> {
+        SockRef::from(self.inner.inner()).take_error().ok().flatten()
     }
 
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
@@ -84,7 +126,12 @@ impl Stream {
 
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if self.unconfirmed && matches!(read, Poll::Ready(Err(_))) {
+            self.unconfirmed = false;
+            self.worker.counters.reset_taken();
+        }
+        read
     }
 }
 
@@ -93,6 +140,7 @@ impl Write for Stream {
         if self.is_refused(bytes) {
             return self.poll_refuse(context, bytes.len());
         }
+        self.check_reader()?;
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 
@@ -100,6 +148,7 @@ impl Write for Stream {
         if slices.first().is_some_and(|first| self.is_refused(first)) {
             return self.poll_refuse(context, slices.iter().map(|slice| slice.len()).sum());
         }
+        self.check_reader()?;
         Pin::new(&mut self.inner).poll_write_vectored(context, slices)
     }
 
@@ -108,14 +157,38 @@ impl Write for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        if self.outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.reset() {
+            // The client had ended its side, and its system refused the answer when it came.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Err(error)),
+            // It may have read the answer before.
+            Some(_) => self.worker.counters.reset_taken(),
+            None => self.unconfirmed = true,
+        }
+        // Everything before it was written.
+        self.outgoing.delivered();
+        Poll::Ready(Ok(()))
     }
 
     /// Says that no more will come, then reads what the client still sends.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
-            self.closing = Some(Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)));
+            let linger = if self.unconfirmed { DOUBT } else { LINGER };
+            self.closing = Some(Box::pin(tokio::time::sleep_until(Instant::now() + linger)));
+        }
+        if self.unconfirmed {
+            if let Some(closing) = &mut self.closing {
+                ready!(closing.as_mut().poll(context));
+            }
+            self.unconfirmed = false;
+            if self.reset().is_some() {
+                self.worker.counters.reset_taken();
+            }
+            return Poll::Ready(Ok(()));
         }
         let mut scrap = [0; 4096];
         loop {

@@ -42,6 +42,7 @@ mod strings;
 mod tests;
 pub mod text;
 mod transactions;
+pub mod undo;
 mod write;
 
 use std::collections::HashMap;
@@ -280,6 +281,11 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether it can be called on its own: there is one reply, sooner or later.
+    pub fn has_reply(self) -> bool {
+        matches!(self, Self::Call | Self::Blocking(_))
+    }
+
     /// Why it cannot share a connection with other calls: `wrong_transport`.
     pub fn refusal(self) -> Option<Error> {
         match self {

@@ -90,8 +90,12 @@ fn by_name(operation: &Operation) -> Value {
     for (family, since) in [("Redis", operation.since.redis), ("Valkey", operation.since.valkey)] {
         description += &since.map_or(format!(" {family} does not have it."), |since| format!(" {family} has it since {since}."));
     }
-    if let Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) = operation.mode {
-        description += &format!(" Not available yet: {reason}.");
+    match operation.mode {
+        Mode::Call => {}
+        Mode::Blocking(reason) => {
+            description += &format!(" {reason}, for as long as its timeout, the call's deadline and `sockets.maxWait` let it.");
+        }
+        Mode::Streaming(reason) | Mode::Session(reason) => description += &format!(" Not available yet: {reason}."),
     }
     if let Some(cluster) = operation.in_cluster() {
         description += &format!(" In a cluster: {cluster}.");

@@ -32,8 +32,10 @@ fn page(group: &str) -> Option<String> {
 
 fn entry(operation: &Operation) -> String {
     let mut lines = vec![format!("## {}\n", operation.name), format!("{}.\n", cell(operation.summary))];
-    if let Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason) = operation.mode {
-        lines.push(format!("**Not available yet**: {}.\n", cell(reason)));
+    match operation.mode {
+        Mode::Call => {}
+        Mode::Blocking(reason) => lines.push(format!("{}: [by name, and on its own](../api/waiting.md).\n", cell(reason))),
+        Mode::Streaming(reason) | Mode::Session(reason) => lines.push(format!("**Not available yet**: {}.\n", cell(reason))),
     }
     lines.push(format!("- {}", command(operation)));
     for route in operation.routes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use dbx_gateway::operation::arguments::Arguments;
 use dbx_gateway::operation::render::Format;
-use dbx_gateway::operation::{self, Group, Mode, Operation};
+use dbx_gateway::operation::{self, Group, Operation};
 use serde_json::Value;
 
 use crate::family::Kind;
@@ -21,7 +21,7 @@ fn examples_are_true() {
     let known: BTreeSet<&str> = both(&mut lone).into_iter().map(|(operation, _)| operation.name).chain(recipes).collect();
     let mut refused: BTreeSet<&str> = REFUSED.iter().map(|(name, _)| *name).collect();
     for operation in operation::all() {
-        if operation.mode != Mode::Call {
+        if !operation.mode.has_reply() {
             continue;
         }
         let server = if operation.group == Group::Cluster { &mut cluster } else { &mut lone };
@@ -52,7 +52,7 @@ fn examples_of_documents_are_true() {
 #[test]
 fn examples_are_true_of_valkey() {
     let (mut lone, mut cluster) = (Server::of(Kind::Valkey), Server::of(Kind::ValkeyCluster));
-    for operation in operation::all().iter().filter(|operation| operation.mode == Mode::Call && operation.group != Group::Json) {
+    for operation in operation::all().iter().filter(|operation| operation.mode.has_reply() && operation.group != Group::Json) {
         let refused = REFUSED.iter().any(|(name, _)| *name == operation.name);
         if operation.since.redis.is_some_and(|since| !since.starts_with('8')) || operation.since.valkey.is_none() || refused {
             continue;
@@ -91,7 +91,7 @@ fn answer(server: &mut Server, operation: &Operation, given: &[&str], arguments:
     }
     let arguments = Arguments::from_json(arguments.as_bytes()).unwrap();
     let mut call = BytesMut::new();
-    let plan = operation.encode(&arguments, &RULES, &mut call).unwrap();
+    let plan = operation.encode_any(&arguments, &RULES, &mut call).unwrap();
     let frame = server.frame(&call);
     let mut answer = Vec::new();
     match operation.render(&plan, &frame, &Format::default(), &mut answer) {

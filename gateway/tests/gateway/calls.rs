@@ -24,12 +24,12 @@ fn server_version(app: &App) -> String {
 fn refusal(operation: &Operation, version: &str) -> Option<(u16, &'static str)> {
     match operation.mode {
         // The server is no cluster, and stands alone.
-        Mode::Call if has(version, operation) => {
+        Mode::Call | Mode::Blocking(_) if has(version, operation) => {
             let refused = operation.group == Group::Cluster || REFUSED.iter().any(|(name, _)| *name == operation.name);
             refused.then_some((422, "redis_error"))
         }
-        Mode::Call => Some((501, "unsupported_by_server")),
-        Mode::Blocking(_) | Mode::Streaming(_) | Mode::Session(_) => Some((400, "wrong_transport")),
+        Mode::Call | Mode::Blocking(_) => Some((501, "unsupported_by_server")),
+        Mode::Streaming(_) | Mode::Session(_) => Some((400, "wrong_transport")),
     }
 }
 
@@ -63,7 +63,7 @@ fn what_cannot_share_a_connection_says_why() {
     let app = App::start();
     let mut refused = 0;
     for operation in operation::all() {
-        let (Mode::Blocking(reason) | Mode::Streaming(reason) | Mode::Session(reason)) = operation.mode else { continue };
+        let (Mode::Streaming(reason) | Mode::Session(reason)) = operation.mode else { continue };
         let problem = app.anonymous().post(operation.name, operation.example.arguments).fails(400, "wrong_transport", "");
         assert_eq!(problem["detail"], reason);
         assert_eq!(problem["retryable"], false);

@@ -7,7 +7,7 @@ use dbx_gateway::operation::arguments::Arguments;
 use dbx_gateway::operation::encode::{Encoding, Rules};
 use dbx_gateway::operation::render::Format;
 use dbx_gateway::operation::shape::Shape;
-use dbx_gateway::operation::{self, Group, Mode, Operation};
+use dbx_gateway::operation::{self, Group, Operation};
 use dbx_gateway::resp::{Item, Reader};
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn every_operation_answers_as_redis_does() {
     let cluster = |operation: &Operation| operation.group == Group::Cluster;
     let mut called = conform(Kind::Redis, |operation| !cluster(operation));
     called.extend(conform(Kind::Cluster, cluster));
-    assert_eq!(called.len(), operation::all().iter().filter(|operation| operation.mode == Mode::Call).count());
+    assert_eq!(called.len(), operation::all().iter().filter(|operation| operation.mode.has_reply()).count());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn conform(kind: Kind, chosen: impl Fn(&Operation) -> bool) -> BTreeSet<&'static
     let redis = Redis::of(kind);
     let gateway = Gateway::start(&redis, &[]);
     let (mut called, mut answered, mut failures) = (BTreeSet::new(), 0, Vec::new());
-    for operation in operation::all().iter().filter(|operation| operation.mode == Mode::Call && chosen(operation)) {
+    for operation in operation::all().iter().filter(|operation| operation.mode.has_reply() && chosen(operation)) {
         called.insert(operation.name);
         match compare(&redis, &gateway, operation) {
             Ok(has_answer) => answered += usize::from(has_answer),
@@ -73,7 +73,7 @@ fn conform(kind: Kind, chosen: impl Fn(&Operation) -> bool) -> BTreeSet<&'static
 fn compare(redis: &Redis, gateway: &Gateway, operation: &Operation) -> Result<bool, String> {
     let (name, arguments) = (operation.name, operation.example.arguments);
     let mut command = BytesMut::new();
-    let plan = operation.encode(&Arguments::from_json(arguments.as_bytes()).unwrap(), &RULES, &mut command).unwrap();
+    let plan = operation.encode_any(&Arguments::from_json(arguments.as_bytes()).unwrap(), &RULES, &mut command).unwrap();
     redis.clear();
     let unknown = gateway.anonymous().post(name, arguments);
     if unknown.status == 501 {

@@ -34,3 +34,4 @@ mod support;
 mod topology;
 mod transactions;
 mod versions;
+mod waiting;

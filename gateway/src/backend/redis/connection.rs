@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Down, Endpoint, Inner, Shared, Waiter,
-    greeting::{self, Refused},
+    greeting::{self, Commands, Refused},
     sentinel,
     stream::{self, Stream},
     tls,
@@ -55,7 +55,7 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
     let mut backoff = delays();
     let mut told = String::new();
     loop {
-        let refused = match connect(&endpoint).await {
+        let refused = match connect(&endpoint, Commands::Asked).await {
             Ok(Opened { stream, supported, primary }) => {
                 tracing::info!(database = name, "connected");
                 backoff = delays();
@@ -106,7 +106,7 @@ async fn drive(mut driver: Driver, mut moved: Pin<&mut impl Future<Output = ()>>
             reason => break reason,
         }
         let Ok(permit) = spare.clone().try_acquire_owned() else { continue };
-        let mut opening = pin!(connect(endpoint));
+        let mut opening = pin!(connect(endpoint, Commands::Asked));
         let opened = loop {
             match futures::future::select(pin!(driver.run(moved.as_mut())), opening.as_mut()).await {
                 // The next large reply: the other connection is on its way already.
@@ -140,7 +140,7 @@ pub(super) struct Opened {
     pub(super) primary: Option<Host>,
 }
 
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<Opened, Refused> {
+pub(super) async fn connect(endpoint: &Endpoint, commands: Commands) -> Result<Opened, Refused> {
     let deadline = Instant::now() + endpoint.connect_timeout;
     let attempt = async {
         let (mut stream, primary) = match &endpoint.address {
@@ -152,7 +152,7 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<Opened, Refused> {
                 (stream::tcp(&primary, endpoint.tls.as_ref(), deadline).await.inspect_err(|_| sentinel::doubt())?, Some(primary))
             }
         };
-        let supported = greeting::greet(&mut stream, endpoint).await.inspect_err(|_| sentinel::doubt())?;
+        let supported = greeting::greet(&mut stream, endpoint, commands).await.inspect_err(|_| sentinel::doubt())?;
         Ok(Opened { stream, supported, primary })
     };
     tokio::time::timeout_at(deadline, attempt)

@@ -41,8 +41,21 @@ pub(super) fn log_in(credentials: &Credentials, out: &mut BytesMut) -> Result<Op
     Ok(Some(Step::LogIn))
 }
 
-/// Greets the server. Gives, by operation, whether it has the command.
-pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, endpoint: &Endpoint) -> Result<Vec<bool>, Refused> {
+/// Whether a server is asked for its commands. The answer is long, so not every connection asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commands {
+    /// It is.
+    Asked,
+    /// They are known, or do not matter.
+    Known,
+}
+
+/// Greets the server. Gives, by operation, whether it has the command, where it is asked.
+pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    endpoint: &Endpoint,
+    commands: Commands,
+) -> Result<Vec<bool>, Refused> {
     let mut out = BytesMut::new();
     let mut steps = Vec::from_iter(log_in(&endpoint.credentials, &mut out)?);
     if endpoint.database != 0 {
@@ -61,10 +74,12 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, end
     steps.push(Step::Optional);
     resp::write_command(&mut out, &[b"PING"]);
     steps.push(Step::Ping);
-    let names = command_names();
-    let words: Vec<&[u8]> = [&b"COMMAND"[..], b"INFO"].into_iter().chain(names.iter().map(|name| name.as_bytes())).collect();
-    resp::write_command(&mut out, &words);
-    steps.push(Step::Optional);
+    if commands == Commands::Asked {
+        let names = command_names();
+        let words: Vec<&[u8]> = [&b"COMMAND"[..], b"INFO"].into_iter().chain(names.iter().map(|name| name.as_bytes())).collect();
+        resp::write_command(&mut out, &words);
+        steps.push(Step::Optional);
+    }
     let mut input = BytesMut::new();
     if let Err(error) = stream.write_all(&out).await {
         // A server that hangs up may have said why.

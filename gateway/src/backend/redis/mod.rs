@@ -11,6 +11,7 @@ mod pool;
 mod sentinel;
 mod stream;
 mod tls;
+mod waiting;
 
 use std::{
     collections::VecDeque,
@@ -76,7 +77,8 @@ impl Shared {
     }
 }
 
-struct Redis(Arc<Shared>, Arc<pool::Pool>);
+#[derive(Clone)]
+struct Redis(Arc<Shared>, Arc<pool::Pool>, Arc<waiting::Waiting>);
 
 /// Starts the connection's task on this worker.
 pub(super) fn connect(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> Arc<dyn Backend> {
@@ -91,10 +93,20 @@ impl Redis {
     fn start(name: String, bounds: Bounds, endpoint: Arc<Endpoint>) -> (Self, AbortHandle) {
         let down = Down { code: Code::Unavailable, detail: "the database has not been reached yet" };
         let inner = Inner { down: Some(down), state: State { message: "connecting".into(), ..State::default() }, ..Inner::default() };
-        let pool = pool::Pool::new(endpoint.clone(), &bounds);
+        let full = "all connections of calls' own are in use (limits.maxOwnConnections)";
+        let pool = pool::Pool::new(endpoint.clone(), &bounds, bounds.own, full);
+        let waiting = waiting::Waiting::new(endpoint.clone(), &bounds);
         let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
         let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint, pool.spare()));
-        (Self(shared, pool), task.abort_handle())
+        (Self(shared, pool, waiting), task.abort_handle())
+    }
+
+    /// While the shared connection is down there is nothing to find out by another.
+    fn check_up(&self) -> Result<(), Failure> {
+        match &self.0.lock().down {
+            Some(down) => Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent }),
+            None => Ok(()),
+        }
     }
 
     /// Fails what still waits, once the connection's task has been ended.
@@ -133,28 +145,26 @@ impl Backend for Redis {
 
     fn own<'a>(&'a self, _: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
         Box::pin(async move {
-            // While the shared connection is down there is nothing to find out by another.
-            if let Some(down) = &self.0.lock().down {
-                return Err(Failure { code: down.code, detail: down.detail, delivery: Delivery::NotSent });
-            }
+            self.check_up()?;
             Ok(Box::new(self.1.take(deadline).await?) as Box<dyn Own>)
         })
     }
 
-    fn wait(&self, _: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
-        let pool = self.1.clone();
-        Box::pin(async move {
-            let mut own = pool.take(until).await?;
-            let frame = own.exchange(&command, smallvec::smallvec![false], until).await?;
-            Box::new(own).give_back();
-            Ok(Taken::new(frame, None))
-        })
+    fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
+        Box::pin(waiting::wait(self.clone(), operation, command, until, Arc::new(self.clone())))
+    }
+
+    fn settle(&self) -> BoxFuture<'static, ()> {
+        let waiting = self.2.clone();
+        Box::pin(async move { waiting.settle().await })
     }
 
     fn state(&self) -> State {
         let (own_busy, own_idle) = self.1.sizes();
+        let (waiting_busy, waiting_idle) = self.2.sizes();
+        let elements = self.2.elements();
         let inner = self.0.lock();
-        State { pending: inner.waiting_replies, own_busy, own_idle, ..inner.state.clone() }
+        State { pending: inner.waiting_replies, own_busy, own_idle, waiting_busy, waiting_idle, elements, ..inner.state.clone() }
     }
 }
 

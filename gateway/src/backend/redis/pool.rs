@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Endpoint, connection};
+use super::{Endpoint, connection, greeting::Commands};
 use crate::{
     backend::{Bounds, Committed, Failure, Own, Replies, TOO_LARGE},
     error::{Code, Delivery},
@@ -39,6 +39,7 @@ struct Idle {
     since: Instant,
     /// How often the endpoint had moved when the connection was made.
     moves: u64,
+    id: Option<Bytes>,
 }
 
 /// The connections of one worker. Its lock is only ever taken by that worker's thread, by the one for large requests, and
@@ -47,15 +48,16 @@ pub(super) struct Pool {
     endpoint: Arc<Endpoint>,
     result_bytes: usize,
     size: usize,
+    full: &'static str,
     free: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
 }
 
 impl Pool {
-    /// An empty pool; its idle connections are closed by a task of this worker.
-    pub(super) fn new(endpoint: Arc<Endpoint>, bounds: &Bounds) -> Arc<Self> {
-        let free = Arc::new(Semaphore::new(bounds.own));
-        let pool = Arc::new(Self { endpoint, result_bytes: bounds.result_bytes, size: bounds.own, free, idle: Mutex::default() });
+    /// An empty pool; its idle connections are closed by a task of this worker. `full` is said when all `size` are in use.
+    pub(super) fn new(endpoint: Arc<Endpoint>, bounds: &Bounds, size: usize, full: &'static str) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(size));
+        let pool = Arc::new(Self { endpoint, result_bytes: bounds.result_bytes, size, full, free, idle: Mutex::default() });
         tokio::spawn(sweep(Arc::downgrade(&pool)));
         pool
     }
@@ -76,23 +78,39 @@ impl Pool {
 
     /// The connection used last, or a new one.
     pub(super) async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Connection, Failure> {
-        let permit = match tokio::time::timeout_at(deadline, self.free.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(unsent(Code::Unavailable, "all connections of calls' own are in use (limits.maxOwnConnections)")),
-        };
+        let permit = self.permit(deadline).await?;
+        self.open(permit, deadline).await
+    }
+
+    /// The right to a connection, once one is free.
+    pub(super) async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        match tokio::time::timeout_at(deadline, self.free.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(unsent(Code::Unavailable, self.full)),
+        }
+    }
+
+    /// The connection used last, or a new one, for who has the right to one.
+    pub(super) async fn open(self: &Arc<Self>, permit: OwnedSemaphorePermit, deadline: Instant) -> Result<Connection, Failure> {
         let moves = self.endpoint.moves.load(Relaxed);
-        let socket = loop {
+        let (socket, id) = loop {
             let kept = self.idle().pop();
-            let Some(mut kept) = kept else { break self.connect(deadline).await? };
+            let Some(mut kept) = kept else { break (self.connect(deadline).await?, None) };
             if kept.moves == moves && is_quiet(&mut *kept.socket) {
-                break kept.socket;
+                break (kept.socket, kept.id);
             }
         };
-        Ok(Connection { pool: self.clone(), socket, moves, input: BytesMut::new(), _permit: permit })
+        Ok(Connection { pool: self.clone(), socket, moves, id, input: BytesMut::new(), permit })
+    }
+
+    /// Waits until nobody has a connection, nor the right to one.
+    pub(super) async fn all_free(&self) {
+        // The semaphore is never closed, and a configuration has no more of them than fit.
+        let _ = self.free.acquire_many(u32::try_from(self.size).unwrap_or(u32::MAX)).await;
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Box<dyn Socket>, Failure> {
-        match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint)).await {
+        match tokio::time::timeout_at(deadline, connection::connect(&self.endpoint, Commands::Known)).await {
             Ok(Ok(opened)) => Ok(Box::new(opened.stream)),
             Ok(Err(refused)) => Err(unsent(refused.down.code, refused.down.detail)),
             Err(_) => Err(unsent(Code::Timeout, "no connection to the database before the deadline")),
@@ -123,19 +141,39 @@ async fn sweep(pool: Weak<Pool>) {
 pub(super) struct Connection {
     pool: Arc<Pool>,
     socket: Box<dyn Socket>,
-    moves: u64,
+    /// How often the endpoint had moved when it was made.
+    pub(super) moves: u64,
+    /// What the server calls it, once it was asked.
+    pub(super) id: Option<Bytes>,
     input: BytesMut,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    async fn send(&mut self, commands: &[u8], replies: &[bool], deadline: Instant) -> Result<Bytes, Failure> {
+    /// Writes a command whose reply is read by [`frame`](Self::frame).
+    pub(super) async fn write(&mut self, command: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(command).await?;
+        self.socket.flush().await
+    }
+
+    /// As [`give_back`](Own::give_back), but keeps the right to one.
+    pub(super) fn release(self) -> OwnedSemaphorePermit {
+        let Self { pool, socket, moves, id, input, permit } = self;
+        // What nobody has asked for belongs to no call.
+        if input.is_empty() {
+            pool.idle().push(Idle { socket, since: Instant::now(), moves, id });
+        }
+        permit
+    }
+
+    /// Closes it, but keeps the right to one.
+    pub(super) fn close(self) -> OwnedSemaphorePermit {
+        self.permit
+    }
+
+    pub(super) async fn send(&mut self, commands: &[u8], replies: &[bool], deadline: Instant) -> Result<Bytes, Failure> {
         let mut delivery = Delivery::NotSent;
-        let sent = async {
-            self.socket.write_all(commands).await?;
-            self.socket.flush().await
-        };
-        match tokio::time::timeout_at(deadline, sent).await {
+        match tokio::time::timeout_at(deadline, self.write(commands)).await {
             Ok(Ok(())) => delivery = Delivery::Unknown,
             Ok(Err(_)) => return Err(Failure { code: Code::Unavailable, detail: "the connection to the database was lost", delivery }),
             Err(_) => return Err(Failure { code: Code::Timeout, detail: "the database did not take the call in time", delivery }),
@@ -166,7 +204,8 @@ impl Connection {
         Ok(all.freeze())
     }
 
-    async fn frame(&mut self, droppable: bool) -> Result<Bytes, Code> {
+    /// The next reply. Dropped half-way, it can be called again if the reply is not droppable.
+    pub(super) async fn frame(&mut self, droppable: bool) -> Result<Bytes, Code> {
         let broken = |Malformed| Code::BackendError;
         let most = self.pool.result_bytes;
         let mut scanner = Scanner::default();
@@ -269,11 +308,7 @@ impl Own for Connection {
     }
 
     fn give_back(self: Box<Self>) {
-        let Self { pool, socket, moves, input, _permit } = *self;
-        // What nobody has asked for belongs to no call.
-        if input.is_empty() {
-            pool.idle().push(Idle { socket, since: Instant::now(), moves });
-        }
+        drop(self.release());
     }
 }
 

@@ -21,10 +21,19 @@ pub enum Expected<'a> {
     Error(u16, &'a str, &'a str),
 }
 
-/// One way to call: what to call and its arguments; the answer's text or the problem.
-type Transport = fn(&Client, &str, &str) -> Result<String, Value>;
+/// One way to call.
+struct Transport {
+    /// What to call and its arguments; the answer's text or the problem.
+    call: fn(&Client, &str, &str) -> Result<String, Value>,
+    /// Others would wait behind a call that waits, so it is refused.
+    shares: bool,
+}
 
-const TRANSPORTS: &[Transport] = &[by_name, in_a_pipeline, over_a_socket];
+const TRANSPORTS: &[Transport] = &[
+    Transport { call: by_name, shares: false },
+    Transport { call: in_a_pipeline, shares: true },
+    Transport { call: over_a_socket, shares: false },
+];
 
 impl App {
     pub fn start() -> Self {
@@ -50,7 +59,9 @@ impl App {
                 let reply = self.redis.line(line);
                 assert!(!reply.starts_with('-'), "{line}: {reply}");
             }
-            let found = transport(&self.anonymous(), op, args);
+            let waits = operation::find(op).is_some_and(|id| matches!(id.operation().mode, Mode::Blocking(_)));
+            let expected = if waits && transport.shares { Expected::Error(400, "wrong_transport", "") } else { expected };
+            let found = (transport.call)(&self.anonymous(), op, args);
             match (expected, found) {
                 (Expected::Answer(answer), Ok(found)) => assert_eq!(found, answer, "{op} {args}"),
                 (Expected::Like(answer), Ok(found)) => {

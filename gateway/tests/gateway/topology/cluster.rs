@@ -294,3 +294,43 @@ fn what_is_no_cluster_is_told() {
     assert!(!gateway.is_ready());
     assert_eq!(gateway.anonymous().get("strings/a").fails(503, "unavailable", "")["retryable"], true);
 }
+
+#[test]
+fn calls_wait_where_their_keys_live() {
+    const SLOT_OF_A: &str = "15495";
+    let cluster = Cluster::start();
+    let gateway = cluster.gateway(&[]);
+    let client = gateway.anonymous();
+    let blocked = |node: &Redis| !node.line("INFO clients").contains("blocked_clients:0");
+    let pop = |key: &str| json!({ "keys": [key], "timeout": 0 }).to_string();
+    let push = |key: &str| client.post("rpush", json!({ "key": key, "elements": ["1"] }).to_string()).is(r#"{"result":1}"#).status;
+    thread::scope(|scope| {
+        for key in ["a", "b", "c"] {
+            let call = scope.spawn(|| client.post("blpop", pop(key)));
+            until("a call that waits", SOON, || cluster.nodes[..3].iter().any(blocked).then_some(()));
+            push(key);
+            let answer = call.join().unwrap();
+            answer.is(&format!(r#"{{"result":{{"key":"{key}","element":"1"}}}}"#));
+        }
+    });
+    // One that nobody waits for is withdrawn at its node.
+    let mut connection = client.connect();
+    connection.write(&client.request("POST", "blpop", Some(pop("a").as_bytes()))).unwrap();
+    until("a call that waits", SOON, || blocked(&cluster.nodes[2]).then_some(()));
+    drop(connection);
+    until("nobody", SOON, || (!blocked(&cluster.nodes[2])).then_some(()));
+    // One that waits goes with its key.
+    thread::scope(|scope| {
+        let call = scope.spawn(|| client.post("blpop", pop("a")));
+        until("a call that waits", SOON, || blocked(&cluster.nodes[2]).then_some(()));
+        let (from, to) = (cluster.id(2), cluster.id(0));
+        assert_eq!(cluster.nodes[0].line(&format!("CLUSTER SETSLOT {SLOT_OF_A} IMPORTING {from}")), "OK");
+        assert_eq!(cluster.nodes[2].line(&format!("CLUSTER SETSLOT {SLOT_OF_A} MIGRATING {to}")), "OK");
+        for node in [0, 2, 1] {
+            assert_eq!(cluster.nodes[node].line(&format!("CLUSTER SETSLOT {SLOT_OF_A} NODE {to}")), "OK");
+        }
+        until("the call at the other node", SOON, || blocked(&cluster.nodes[0]).then_some(()));
+        push("a");
+        call.join().unwrap().is(r#"{"result":{"key":"a","element":"1"}}"#);
+    });
+}

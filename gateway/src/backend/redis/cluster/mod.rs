@@ -294,6 +294,7 @@ impl Backend for Handle {
 
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
         let cluster = self.0.clone();
+        let home: Arc<dyn Backend> = Arc::new(Handle(self.0.clone()));
         Box::pin(async move {
             let words = words(&command);
             let Ok(slot) = slot_of(&keys(Some(operation), &words)) else {
@@ -302,13 +303,20 @@ impl Backend for Handle {
             };
             let mut node = cluster.node_for(slot)?;
             for _ in 0..HOPS {
-                let taken = node.redis.wait(operation, command.clone(), until).await?;
+                let taken = super::waiting::wait(node.redis.clone(), operation, command.clone(), until, home.clone()).await?;
                 // A node that sends it elsewhere has not waited.
                 let Some(redirect) = redirect(&taken.frame, &node.host).filter(|redirect| !redirect.asking) else { return Ok(taken) };
                 node = cluster.redirected(&redirect);
                 tokio::time::timeout_at(until, node.connected()).await.map_err(|_| MOVING)?;
             }
             Err(MOVING)
+        })
+    }
+
+    fn settle(&self) -> BoxFuture<'static, ()> {
+        let nodes = self.0.lock().nodes.clone();
+        Box::pin(async move {
+            futures::future::join_all(nodes.iter().map(|node| node.redis.settle())).await;
         })
     }
 
@@ -331,6 +339,9 @@ impl Backend for Handle {
             connections: inner.connections + states.iter().map(|state| state.connections).sum::<u64>(),
             own_busy: states.iter().map(|state| state.own_busy).sum(),
             own_idle: states.iter().map(|state| state.own_idle).sum(),
+            waiting_busy: states.iter().map(|state| state.waiting_busy).sum(),
+            waiting_idle: states.iter().map(|state| state.waiting_idle).sum(),
+            elements: states.iter().map(|state| state.elements).sum(),
         }
     }
 }

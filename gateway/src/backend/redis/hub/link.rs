@@ -26,6 +26,7 @@ use crate::{
         redis::{
             Endpoint,
             connection::{self, Opened},
+            greeting::Commands,
             sentinel,
         },
     },
@@ -111,7 +112,7 @@ impl Link {
             }
             let endpoint = self.endpoints[turn % self.endpoints.len()].clone();
             turn += 1;
-            let loss = match connection::connect(&endpoint).await {
+            let loss = match connection::connect(&endpoint, Commands::Known).await {
                 Err(refused) => refused.message,
                 Ok(opened) => {
                     tracing::info!(database = self.name, "listening");

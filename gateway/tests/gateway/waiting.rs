@@ -165,7 +165,7 @@ fn what_came_too_late_is_where_it_was() {
         assert_eq!(look(), expected, "{op}");
     }
     // Which of the two the server reads first is its own affair.
-    println!("{} of {} put back", app.gateway.metric(RETURNED), CALLS.len() - 4);
+    println!("{} elements of {} calls put back", app.gateway.metric(RETURNED), CALLS.len() - 4);
     assert!(app.gateway.metric(RETURNED) > 0.5);
     assert_eq!((app.gateway.metric(LOST), app.gateway.metric(UNKNOWN)), (0.0, 0.0));
 }

@@ -23,6 +23,7 @@ mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;
+mod sockets;
 mod support;
 mod topology;
 mod transactions;

@@ -69,7 +69,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
     UpgradeRequired "upgrade_required" 426 "Only a WebSocket is served at this path";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
-    TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions as it may";
+    TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions and sessions as it may";
     Cancelled "cancelled" 499 "The call was cancelled by its client";
     Internal "internal" 500 "The gateway failed";
 

@@ -209,7 +209,7 @@ section! {
         max_queued_bytes: Size = "1MiB";
         /// Bytes that wait for all clients of the gateway together.
         max_total_queued_bytes: Size = "64MiB";
-        /// Subscriptions of one WebSocket.
+        /// Subscriptions and sessions of one WebSocket.
         #[schemars(range(min = 1, max = 100_000))]
         max_subscriptions: i32 = 1000;
         /// Connections to a database that each worker has for what keeps one busy for long: blocking calls, sessions, streams

@@ -29,6 +29,7 @@ mod recipes;
 mod refused;
 mod resources;
 mod scripts;
+mod sockets;
 mod subscriptions;
 mod support;
 mod topology;

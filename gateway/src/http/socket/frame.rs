@@ -84,7 +84,10 @@ pub(super) enum Read<'a> {
 
 /// Reads a text frame.
 pub(super) fn read(text: &str) -> Read<'_> {
+    // serde would take the members from an array as well.
+    let is_object = text.trim_ascii_start().starts_with('{');
     let error = match serde_json::from_str::<Frame<'_>>(text) {
+        Ok(_) if !is_object => return Read::Refused(None, Error::new(Code::InvalidArgument, SHAPE)),
         Ok(frame) => {
             return match Id::read(frame.id) {
                 Ok(id) => Read::Call(id, frame),
@@ -99,7 +102,8 @@ pub(super) fn read(text: &str) -> Read<'_> {
     // serde's own words name a member of the frame, and nothing that the client put into one.
     let unknown = error.to_string().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).is_some();
     let code = if unknown { Code::UnknownArgument } else { Code::InvalidArgument };
-    let id = serde_json::from_str::<Named<'_>>(text).ok().and_then(|named| Id::read(named.id?).ok());
+    let named = is_object.then(|| serde_json::from_str::<Named<'_>>(text).ok()).flatten();
+    let id = named.and_then(|named| Id::read(named.id?).ok());
     Read::Refused(id, Error::new(code, SHAPE))
 }
 
@@ -129,6 +133,7 @@ mod tests {
             (r#"{"id":1}"#, "id invalid_argument"),
             (r#"{"id":1,"op":"x","more":2}"#, "id unknown_argument"),
             (r#"[1]"#, "none invalid_argument"),
+            (r#"[1,"get",{"key":"a"}]"#, "none invalid_argument"),
             (r#"{"id":1,"#, "malformed_json"),
             ("", "malformed_json"),
             ("hello", "malformed_json"),

@@ -90,15 +90,10 @@ impl Mailbox {
             && self.shared.queued_bytes.load(Relaxed) + bytes <= self.shared.max_total_queued_bytes
     }
 
-    /// Takes what is next; without anything, the task is woken when there is.
-    pub(super) fn pop(&self, context: &mut Context<'_>) -> Option<Item> {
+    /// Takes what is next.
+    pub(super) fn pop(&self) -> Option<Item> {
         let mut inner = self.lock();
-        let Some(item) = inner.items.pop_front() else {
-            if !inner.owner.as_ref().is_some_and(|owner| owner.will_wake(context.waker())) {
-                inner.owner = Some(context.waker().clone());
-            }
-            return None;
-        };
+        let item = inner.items.pop_front()?;
         let bytes = item.bytes();
         inner.bytes -= bytes;
         self.shared.queued_bytes.fetch_sub(bytes, Relaxed);
@@ -108,9 +103,13 @@ impl Mailbox {
         Some(item)
     }
 
-    /// Whether somebody has to be closed for being slow.
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.lock().overflowed
+    /// Whether its client has to be closed for being slow. From now on its task is woken by whatever happens here.
+    pub(super) fn watch(&self, context: &mut Context<'_>) -> bool {
+        let mut inner = self.lock();
+        if !inner.owner.as_ref().is_some_and(|owner| owner.will_wake(context.waker())) {
+            inner.owner = Some(context.waker().clone());
+        }
+        inner.overflowed
     }
 
     pub(super) fn is_empty(&self) -> bool {

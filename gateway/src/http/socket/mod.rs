@@ -42,8 +42,9 @@ use crate::{
 const PROTOCOL: &str = "dbx.v1";
 /// What a socket reads at once. An idle one keeps as much.
 const READ: usize = 4 << 10;
-/// Answers that have gathered are written when they have so many bytes, or when no more is ready.
-const WRITE: usize = 64 << 10;
+/// Answers that have gathered are written when they have so many bytes, or when no more is ready. A socket that was busy keeps
+/// as much.
+const WRITE: usize = 16 << 10;
 /// A blocking call over a socket waits until its client withdraws it.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use smallvec::smallvec;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 
@@ -32,7 +32,10 @@ const OWN: &[&str] = &["discard", "exec", "multi", "unwatch", "wait", "waitaof",
 
 /// The way into a session.
 pub(super) struct Session {
-    parts: mpsc::Sender<Part>,
+    /// `None` when it takes no more.
+    parts: Option<mpsc::Sender<Part>>,
+    /// Dropped, it ends what runs.
+    _end: oneshot::Sender<()>,
 }
 
 /// A call within a session.
@@ -49,11 +52,12 @@ impl Session {
     /// Begins one. Its connection is made when the first call says where it has to lead.
     pub(super) fn begin(caller: Arc<Caller>, database: usize, mailbox: Arc<Mailbox>, id: Id, key: u32) -> Self {
         let (parts, calls) = mpsc::channel(caller.worker.shared.max_socket_calls);
+        let (end, ended) = oneshot::channel();
         let worker = caller.worker.clone();
         worker.tasks.spawn(async move {
             let mut calls = calls;
             let running = Running { caller: caller.clone(), database, mailbox: mailbox.clone(), own: None, queued: None };
-            if let Some(why) = running.run(&mut calls).await {
+            if let Some(why) = running.run(&mut calls, ended).await {
                 let mut text = b"{\"session\":".to_vec();
                 id.write(&mut text);
                 text.extend_from_slice(b",\"ended\":\"");
@@ -64,13 +68,17 @@ impl Session {
             // What was queued behind its end.
             calls.close();
             while let Ok(Part { id, .. }) = calls.try_recv() {
-                let error = Error::backend(Code::Unavailable, "the session is over", Delivery::NotSent, true).param("session");
-                let text = caller.refuse(Some(&id), &error);
+                let text = caller.refuse(Some(&id), &over());
                 mailbox.push(Item::Answer(Answer { id, text, taken: None }));
             }
             mailbox.push(Item::Over(key));
         });
-        Self { parts }
+        Self { parts: Some(parts), _end: end }
+    }
+
+    /// Takes no more calls, and ends when those that it has are answered.
+    pub(super) fn finish(&mut self) {
+        self.parts = None;
     }
 
     /// Queues a call.
@@ -90,11 +98,20 @@ impl Session {
         }
         let in_flight = InFlight::enter(caller.database(database).room.clone(), 1)?;
         let part = Part { id, operation, command, plan, options, _in_flight: in_flight };
-        self.parts.try_send(part).map_err(|_| {
-            Error::backend(Code::Unavailable, "the session is over, or too many of its calls wait", Delivery::NotSent, true)
-                .param("session")
-        })
+        // There is room for all that a socket may have.
+        let sent = self.parts.as_ref().and_then(|parts| parts.try_send(part).ok());
+        sent.ok_or_else(over)
     }
+}
+
+/// What a call is told that comes too late.
+fn over() -> Error {
+    Error::backend(Code::Unavailable, "the session is over", Delivery::NotSent, true).param("session")
+}
+
+/// What a call is told whose session was ended while it ran.
+fn cancelled(part: &Part) -> Error {
+    Error::backend(Code::Cancelled, "the session was ended", Delivery::Unknown, part.plan.idempotent)
 }
 
 struct Running {
@@ -108,15 +125,25 @@ struct Running {
 
 impl Running {
     /// Why it has ended, unless its client has ended it.
-    async fn run(mut self, calls: &mut mpsc::Receiver<Part>) -> Option<&'static str> {
+    async fn run(mut self, calls: &mut mpsc::Receiver<Part>, mut ended: oneshot::Receiver<()>) -> Option<&'static str> {
         loop {
-            let Ok(part) = timeout(self.caller.worker.shared.idle_timeout, calls.recv()).await else { return Some("idle") };
+            let next = tokio::select! {
+                biased;
+                _ = &mut ended => return None,
+                next = timeout(self.caller.worker.shared.idle_timeout, calls.recv()) => next,
+            };
+            let Ok(part) = next else { return Some("idle") };
             let part = part?;
             let started = Instant::now();
             let mut text = Vec::with_capacity(64);
             open(Some(&part.id), &mut text);
             let at = text.len();
-            let (done, lost) = match self.exchange(&part, started + part.options.timeout, &mut text).await {
+            let exchanged = tokio::select! {
+                biased;
+                exchanged = self.exchange(&part, started + part.options.timeout, &mut text) => exchanged,
+                _ = &mut ended => Err((cancelled(&part), true)),
+            };
+            let (done, lost) = match exchanged {
                 Ok(()) => (None, false),
                 Err((error, lost)) => (Some(error), lost),
             };
@@ -128,9 +155,13 @@ impl Running {
             }
             self.mailbox.push(Item::Answer(Answer { id: part.id, text, taken: None }));
             if lost {
-                return Some("lost");
+                return ended.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty).then_some("lost");
             }
-            self.mailbox.room().await;
+            tokio::select! {
+                biased;
+                _ = &mut ended => return None,
+                () = self.mailbox.room() => {}
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! The task of one socket: reads calls while there is room for them, sends answers and messages as the client takes them,
 //! and says why when it closes.
 
+mod intake;
+
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,8 +15,6 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, Sink, Stream as _, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::{
     io::AsyncWrite,
     sync::oneshot,
@@ -36,14 +36,14 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    super::{entries, request, stream::Stream},
+    super::stream::Stream,
     WRITE,
-    call::{self, Answer, Caller, open},
-    flow::{self, Ack, Flow},
-    frame::{self, Frame, Id, Read},
+    call::{Answer, Caller},
+    flow::Flow,
+    frame::Id,
     mailbox::{Item, Mailbox},
     session::Session,
-    subscription::{self, Subscription, Told},
+    subscription::{Subscription, Told},
 };
 use crate::{
     backend::Taken,
@@ -55,7 +55,7 @@ const READ_AT_ONCE: usize = 64;
 /// Rounds of reading and writing before other sockets have their turn.
 const ROUNDS: usize = 8;
 /// A frame that is read from this size on does not leave its memory to the socket.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 16 << 10;
 /// How long a client may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// A client is asked to come back within this time.
@@ -100,14 +100,21 @@ pub(super) struct Socket {
     rest: Option<Bytes>,
     /// Something may wait to be written.
     unflushed: bool,
+    /// The client did not take all that was to be written.
+    blocked: bool,
+    /// Something was written in this round.
+    wrote: bool,
     /// What is given up for good once the client has it.
     taken: Vec<Taken>,
-    /// The memory of a large frame, until the next read has found another.
+    /// The memory of a large frame, until the next read has begun with another. Without it the socket would read into it again and
+    /// keep it for good.
     kept: Option<Utf8Bytes>,
     opened: Instant,
     heard: Instant,
     asked: Instant,
+    /// When it begins to drain, and when it waits no longer for calls that run.
     drains_at: Option<Instant>,
+    ends_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     draining: Option<BoxFuture<'static, ()>>,
     watching: Option<BoxFuture<'static, ()>>,
@@ -135,12 +142,15 @@ impl Socket {
             next_key: 0,
             rest: None,
             unflushed: false,
+            blocked: false,
+            wrote: false,
             taken: Vec::new(),
             kept: None,
             opened: now,
             heard: now,
             asked: now,
             drains_at: None,
+            ends_at: None,
             timer: Box::pin(tokio::time::sleep(shared.ping_interval.min(shared.idle_timeout))),
             draining: Some(Box::pin(async move { shared.drain.draining().await })),
             watching: None,
@@ -162,15 +172,16 @@ impl Socket {
             self.plan_drain();
         }
         for _ in 0..ROUNDS {
+            self.look(context);
+            if self.write(context).is_err() {
+                // The client has gone, or all is said.
+                self.state = State::Ending;
+            }
+            let progress = self.read(context) | std::mem::take(&mut self.wrote);
             if let State::Ending = self.state {
                 return Pin::new(self.stream.get_mut()).poll_shutdown(context).map(|_| ());
             }
-            self.look(context);
-            let wrote = match self.write(context) {
-                Ok(progress) => progress,
-                Err(_) => return Poll::Ready(()),
-            };
-            if !(self.read(context) || wrote) {
+            if !progress {
                 return Poll::Pending;
             }
         }
@@ -201,8 +212,11 @@ impl Socket {
                             next = next.min(at);
                         } else if matches!(self.state, State::Running) {
                             next = next.min(self.drain(now));
-                        } else {
-                            self.calls = 0;
+                        } else if self.ends_at.is_some_and(|end| now >= end) {
+                            self.say_restart();
+                            next = now + FAREWELL;
+                        } else if let Some(end) = self.ends_at {
+                            next = next.min(end);
                         }
                     }
                     if now >= self.heard.max(self.asked) + shared.ping_interval {
@@ -216,13 +230,17 @@ impl Socket {
             }
             self.timer.as_mut().reset(next);
         }
-        if self.mailbox.has_overflowed() {
+        if self.mailbox.watch(context) {
             self.close(CloseCode::Policy, "too slow for a subscription (sockets.maxQueuedBytes)");
         }
         if matches!(self.state, State::Draining) && self.calls == 0 && self.rest.is_none() && self.mailbox.is_empty() {
-            let reason = format!("the gateway stops; come back after {}ms", random() % COME_BACK);
-            self.close(CloseCode::Restart, reason);
+            self.say_restart();
         }
+    }
+
+    /// Closes because the gateway stops. The reason is for programs: when to come back, so that not all do at once.
+    fn say_restart(&mut self) {
+        self.close(CloseCode::Restart, format!("{{\"reconnectAfter\":{}}}", random() % COME_BACK));
     }
 
     /// Chooses when it will stop, so that not all sockets of a gateway do so at once.
@@ -230,7 +248,9 @@ impl Socket {
         let window = u64::try_from(self.caller.worker.shared.drain_propagation.as_millis()).unwrap_or(u64::MAX);
         let at = Instant::now() + Duration::from_millis(random() % window.max(1));
         self.drains_at = Some(at);
-        self.timer.as_mut().reset(at);
+        if matches!(self.state, State::Running) {
+            self.timer.as_mut().reset(at);
+        }
     }
 
     /// Reads no more, ends what waits or goes on, and lets calls finish until the time that is returned.
@@ -244,21 +264,29 @@ impl Socket {
                 let _ = cancel.send(stopping());
             }
         }
-        for subscription in self.subscriptions.values_mut() {
-            if !subscription.stop() {
-                self.calls -= 1;
+        let mut unanswered = 0;
+        self.subscriptions.retain(|_, subscription| {
+            let answered = subscription.stop();
+            if !answered {
+                unanswered += 1;
+                self.open.remove(&subscription.id);
                 self.mailbox.push(Item::Text(self.caller.refuse(Some(&subscription.id), &stopping())));
             }
-        }
+            answered
+        });
+        self.calls -= unanswered;
         for flow in std::mem::take(&mut self.flows).into_values() {
+            self.open.remove(&flow.id);
             if !flow.is_answered() {
                 self.mailbox.push(Item::Text(self.caller.refuse(Some(&flow.id), &stopping())));
             }
         }
-        self.sessions.clear();
+        self.sessions.values_mut().for_each(Session::finish);
         let shared = &self.caller.worker.shared;
-        let until = now + self.longest_call().min(shared.drain_timeout.saturating_sub(2 * FAREWELL));
-        self.drains_at = Some(until);
+        // Time to say good-bye is kept, but not more than half of a short drain.
+        let patience = shared.drain_timeout.saturating_sub(2 * FAREWELL).max(shared.drain_timeout / 2);
+        let until = now + self.longest_call().min(patience);
+        self.ends_at = Some(until);
         until
     }
 
@@ -272,7 +300,10 @@ impl Socket {
             return;
         }
         self.code = code.into();
-        self.rest = None;
+        if self.rest.take().is_some() {
+            // What is sent by half has not reached its client.
+            self.taken.clear();
+        }
         let until = Instant::now() + FAREWELL;
         self.state = State::Closing(until);
         self.timer.as_mut().reset(until);
@@ -281,27 +312,43 @@ impl Socket {
         self.unflushed = true;
     }
 
-    /// Sends what is ready, as long as the client takes it. Whether there was something.
-    fn write(&mut self, context: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
-        let mut progress = false;
+    /// Sends what is ready, as long as the client takes it.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), tungstenite::Error> {
         while matches!(self.state, State::Running | State::Draining) {
-            match Pin::new(&mut self.stream).poll_ready(context) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => return Ok(progress),
+            let ready = Pin::new(&mut self.stream).poll_ready(context);
+            if !self.is_taken(ready)? {
+                return Ok(());
             }
             let Some(frame) = self.next(context) else { break };
-            (progress, self.unflushed) = (true, true);
+            (self.wrote, self.unflushed) = (true, true);
             self.sent += 1;
             Pin::new(&mut self.stream).start_send(Message::Frame(frame))?;
         }
-        if self.unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context)
-        {
-            flushed?;
-            self.unflushed = false;
-            self.taken.drain(..).for_each(Taken::delivered);
+        if self.unflushed {
+            let flushed = Pin::new(&mut self.stream).poll_flush(context);
+            if self.is_taken(flushed)? {
+                self.unflushed = false;
+                self.taken.drain(..).for_each(Taken::delivered);
+            }
         }
-        Ok(progress)
+        Ok(())
+    }
+
+    /// Whether the client takes what is written. One that takes what it had not taken before is alive.
+    fn is_taken(&mut self, outcome: Poll<Result<(), tungstenite::Error>>) -> Result<bool, tungstenite::Error> {
+        match outcome {
+            Poll::Ready(done) => {
+                done?;
+                if std::mem::take(&mut self.blocked) {
+                    self.heard = Instant::now();
+                }
+                Ok(true)
+            }
+            Poll::Pending => {
+                self.blocked = true;
+                Ok(false)
+            }
+        }
     }
 
     /// The next frame to be sent, if one is ready.
@@ -315,7 +362,7 @@ impl Socket {
             {
                 return Some(self.answer(answer));
             }
-            let text = match self.mailbox.pop(context)? {
+            let text = match self.mailbox.pop()? {
                 Item::Answer(answer) => return Some(self.answer(answer)),
                 Item::Text(text) => text,
                 Item::Heard { subscription, topic, event } => match self.hear(subscription, topic, &event) {
@@ -385,9 +432,10 @@ impl Socket {
                 State::Closing(_) if !self.unflushed => {}
                 _ => break,
             }
-            let Poll::Ready(message) = Pin::new(&mut self.stream).poll_next(context) else { break };
-            progress = true;
+            let message = Pin::new(&mut self.stream).poll_next(context);
             self.kept = None;
+            let Poll::Ready(message) = message else { break };
+            progress = true;
             match message {
                 Some(Ok(message)) => {
                     self.received += 1;
@@ -396,6 +444,8 @@ impl Socket {
                         self.take(message);
                     }
                 }
+                // Who cannot be understood will not be understood to say good-bye.
+                Some(Err(_)) if matches!(self.state, State::Closing(_)) => self.state = State::Ending,
                 Some(Err(error)) => self.fail(&error),
                 // Nothing more comes.
                 None => {
@@ -420,204 +470,6 @@ impl Socket {
             error => self.close(CloseCode::Protocol, error.to_string().chars().take(120).collect::<String>()),
         }
     }
-
-    fn take(&mut self, message: Message) {
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Binary(_) => return self.close(CloseCode::Unsupported, "frames are JSON text"),
-            Message::Close(frame) => {
-                self.code = frame.map_or(CloseCode::Status, |frame| frame.code).into();
-                self.unflushed = true;
-                let until = Instant::now() + FAREWELL;
-                self.timer.as_mut().reset(until);
-                self.state = State::Closing(until);
-                return;
-            }
-            // A ping is answered by the next flush.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                self.unflushed = true;
-                return;
-            }
-        };
-        match frame::read(&text) {
-            Read::Call(id, frame) => {
-                if let Err(error) = self.begin(&id, &frame, &text) {
-                    self.refuse(Some(&id), error);
-                }
-            }
-            Read::Refused(id, error) => self.refuse(id.as_ref(), error),
-            Read::Unreadable(error) => {
-                let at = error.position.map_or(String::new(), |position| format!(" at byte {position}"));
-                self.close(CloseCode::Invalid, format!("a frame is not JSON{at}"));
-            }
-        }
-        if text.len() >= LARGE {
-            self.kept = Some(text);
-        }
-    }
-
-    fn refuse(&self, id: Option<&Id>, mut error: Error) {
-        // A frame is not the body that positions are counted in.
-        if id.is_none() {
-            error.position = None;
-        }
-        self.mailbox.push(Item::Text(self.caller.refuse(id, &error)));
-    }
-
-    fn begin(&mut self, id: &Id, frame: &Frame<'_>, text: &Utf8Bytes) -> Result<(), Error> {
-        if &*frame.op == "cancel" {
-            return self.cancel(id, frame);
-        }
-        if self.open.contains_key(id) {
-            return Err(Error::new(Code::Conflict, "another call with this id is running").param("id"));
-        }
-        let open = if let Some(session) = frame.session {
-            let session = Id::read(session).map_err(|error| error.param("session"))?;
-            let session = match self.open.get(&session) {
-                Some(Open::Session(key)) => self.sessions.get(key),
-                _ => None,
-            };
-            let session = session.ok_or_else(|| Error::new(Code::InvalidArgument, "no session has this id").param("session"))?;
-            let database = self.caller.choose(frame)?;
-            session.call(&self.caller, database, id.clone(), frame)?;
-            Open::Call(None)
-        } else {
-            let database = self.caller.choose(frame)?;
-            if flow::begins(frame) {
-                self.check_subscriptions()?;
-                let key = self.key();
-                let flow = Flow::begin(&self.caller, database, &self.mailbox, id, frame, key)?;
-                self.flows.insert(key, flow);
-                self.open.insert(id.clone(), Open::Flow(key));
-                return Ok(());
-            }
-            if &*frame.op == "ack" {
-                self.acknowledge(id, frame)?;
-                Open::Call(None)
-            } else if let Some(kind) = subscription::kind(&frame.op) {
-                self.check_subscriptions()?;
-                let key = self.key();
-                let subscription = Subscription::begin(&self.caller, database, &self.mailbox, kind, id.clone(), frame, key)?;
-                self.subscriptions.insert(key, subscription);
-                Open::Subscription(key)
-            } else if &*frame.op == "session" {
-                return self.begin_session(id, frame, database);
-            } else {
-                let begun = call::begin(&self.caller, id.clone(), frame, text, database)?;
-                self.work.push(Box::pin(call::finish(self.caller.clone(), database, begun.started)));
-                Open::Call(begun.cancel)
-            }
-        };
-        self.calls += 1;
-        self.open.insert(id.clone(), open);
-        Ok(())
-    }
-
-    fn check_subscriptions(&self) -> Result<(), Error> {
-        let most = self.caller.worker.shared.max_subscriptions;
-        if self.subscriptions.len() + self.flows.len() < most {
-            return Ok(());
-        }
-        Err(Error::new(Code::TooManySubscriptions, format!("a socket may have {most} subscriptions (sockets.maxSubscriptions)")))
-    }
-
-    /// Hands what a client has done with to its consumer.
-    fn acknowledge(&self, id: &Id, frame: &Frame<'_>) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Given<'a> {
-            #[serde(borrow)]
-            subscription: &'a RawValue,
-            #[serde(borrow)]
-            ids: Vec<std::borrow::Cow<'a, str>>,
-        }
-        const SHAPE: &str = "{\"subscription\": …, \"ids\": [\"1526919030474-55\", …]}";
-        let given: Given<'_> = request::document(frame.args.map_or(&[][..], |args| args.get().as_bytes()), "args", SHAPE)?;
-        if given.ids.is_empty() || !given.ids.iter().all(|id| entries::is_id(id)) {
-            return Err(Error::new(Code::InvalidArgument, "expected ids of entries").param("ids"));
-        }
-        let flow = match self.open.get(&Id::read(given.subscription).map_err(|error| error.param("subscription"))?) {
-            Some(Open::Flow(key)) => self.flows.get(key),
-            _ => None,
-        };
-        let flow = flow.ok_or_else(|| Error::new(Code::InvalidArgument, "no consumer has this id").param("subscription"))?;
-        let entries = given.ids.iter().map(|id| Bytes::copy_from_slice(id.as_bytes())).collect();
-        flow.acknowledge(Ack { id: id.clone(), entries })
-    }
-
-    fn key(&mut self) -> u32 {
-        self.next_key = self.next_key.wrapping_add(1);
-        self.next_key
-    }
-
-    fn begin_session(&mut self, id: &Id, frame: &Frame<'_>, database: usize) -> Result<(), Error> {
-        if frame.args.is_some_and(|args| args.get() != "{}") {
-            return Err(Error::new(Code::UnknownArgument, "a session takes no arguments").param("args"));
-        }
-        let key = self.key();
-        let session = Session::begin(self.caller.clone(), database, self.mailbox.clone(), id.clone(), key);
-        self.sessions.insert(key, session);
-        self.open.insert(id.clone(), Open::Session(key));
-        let mut text = Vec::with_capacity(64);
-        open(Some(id), &mut text);
-        text.extend_from_slice(b",\"result\":{\"session\":");
-        id.write(&mut text);
-        text.extend_from_slice(b"}}");
-        self.mailbox.push(Item::Text(text));
-        Ok(())
-    }
-
-    /// Ends what runs under an id, if it can be ended: a call that waits, a subscription, a session. The result says whether.
-    fn cancel(&mut self, id: &Id, frame: &Frame<'_>) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Given<'a> {
-            #[serde(borrow)]
-            id: &'a RawValue,
-        }
-        let expected = || Error::new(Code::InvalidArgument, "expected {\"id\": …}, the id of what is to be ended").param("args");
-        let given: Given<'_> = serde_json::from_str(frame.args.ok_or_else(expected)?.get()).map_err(|_| expected())?;
-        let ended = match self.open.entry(Id::read(given.id)?) {
-            Entry::Vacant(_) => false,
-            Entry::Occupied(mut open) => match open.get_mut() {
-                Open::Call(cancel) => {
-                    let error = Error::new(Code::Cancelled, "the call was cancelled; it has taken nothing");
-                    cancel.take().is_some_and(|cancel| cancel.send(error).is_ok())
-                }
-                Open::Session(key) => {
-                    self.sessions.remove(key);
-                    open.remove();
-                    true
-                }
-                Open::Flow(key) => {
-                    let flow = self.flows.remove(key);
-                    let (target, _) = open.remove_entry();
-                    if flow.is_some_and(|flow| !flow.is_answered()) {
-                        self.mailbox.push(Item::Text(self.caller.refuse(Some(&target), &before_it_began())));
-                    }
-                    true
-                }
-                Open::Subscription(key) => {
-                    let subscription = self.subscriptions.remove(key);
-                    let (target, _) = open.remove_entry();
-                    if subscription.is_some_and(|subscription| !subscription.is_answered()) {
-                        self.calls -= 1;
-                        self.mailbox.push(Item::Text(self.caller.refuse(Some(&target), &before_it_began())));
-                    }
-                    true
-                }
-            },
-        };
-        let mut text = Vec::with_capacity(48);
-        super::call::open(Some(id), &mut text);
-        text.extend_from_slice(if ended { b",\"result\":true}" } else { b",\"result\":false}" });
-        self.mailbox.push(Item::Text(text));
-        Ok(())
-    }
-}
-
-fn before_it_began() -> Error {
-    Error::new(Code::Cancelled, "the subscription was cancelled before it began")
 }
 
 fn stopping() -> Error {

@@ -1,6 +1,9 @@
 //! A WebSocket client: that of a library for what clients do, and the bare connection for what none would.
 
-use std::{io::Write, net::TcpStream};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 use serde_json::Value;
 use tungstenite::{
@@ -39,10 +42,6 @@ impl Socket {
         self.socket.send(Message::Text(text.into()))
     }
 
-    pub fn message(&mut self, message: Message) {
-        self.socket.send(message).unwrap();
-    }
-
     /// Sends bytes that need not be a frame.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.socket.get_mut().write_all(bytes).unwrap();
@@ -51,6 +50,11 @@ impl Socket {
     /// The connection below.
     pub fn stream(&self) -> &TcpStream {
         self.socket.get_ref()
+    }
+
+    /// What comes next, whatever it is.
+    pub fn any(&mut self) -> Message {
+        self.socket.read().unwrap()
     }
 
     /// What comes next that is no ping or pong.
@@ -94,6 +98,20 @@ impl Socket {
             Ok(_) => None,
             Err(error) => panic!("expected a close, found {error}"),
         })
+    }
+
+    /// The code and the reason of the close that has come, read without answering anything.
+    pub fn closed_silently(&mut self) -> (u16, String) {
+        let mut stream = self.socket.get_ref();
+        loop {
+            let mut head = [0; 2];
+            stream.read_exact(&mut head).unwrap();
+            let mut payload = vec![0; usize::from(head[1])];
+            stream.read_exact(&mut payload).unwrap();
+            if head[0] == 0x88 {
+                return (u16::from_be_bytes([payload[0], payload[1]]), String::from_utf8(payload.split_off(2)).unwrap());
+            }
+        }
     }
 
     /// Says good-bye and waits for the answer.

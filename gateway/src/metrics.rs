@@ -32,6 +32,8 @@ pub struct Counters {
     time: Box<[AtomicU64]>,
     /// Problems answered, by code.
     problems: Box<[AtomicU64]>,
+    /// Events that were not given to a client that was too slow.
+    pub dropped: AtomicU64,
 }
 
 impl Default for Counters {
@@ -43,6 +45,7 @@ impl Default for Counters {
             durations: zeros(operations * (BUCKETS.len() + 1)),
             time: zeros(operations),
             problems: zeros(Code::ALL.len()),
+            dropped: AtomicU64::new(0),
         }
     }
 }
@@ -92,6 +95,19 @@ pub fn render(workers: &Workers) -> String {
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
         family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], shared.in_flight.load(Relaxed))]),
         family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
+        family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
+        family(
+            "dbx_queued_bytes",
+            "Bytes that wait for clients of WebSockets and event streams to read them.",
+            MetricType::GAUGE,
+            vec![gauge(&[], shared.queued_bytes.load(Relaxed))],
+        ),
+        family(
+            "dbx_events_dropped_total",
+            "Events that clients of event streams were too slow for.",
+            MetricType::COUNTER,
+            vec![counter(&[], sum(&|counters| &counters.dropped))],
+        ),
         family(
             "dbx_draining",
             "1 while the gateway is about to stop.",

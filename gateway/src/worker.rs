@@ -33,14 +33,14 @@ pub struct Worker {
     /// Its databases, in the order of the configuration.
     pub databases: Vec<Database>,
     /// Its counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     request_ids: AtomicU64,
 }
 
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
     pub fn new(shared: Arc<Shared>, databases: Vec<Database>, first_request_id: u64) -> Self {
-        Self { shared, databases, counters: Counters::default(), request_ids: AtomicU64::new(first_request_id) }
+        Self { shared, databases, counters: Arc::default(), request_ids: AtomicU64::new(first_request_id) }
     }
 
     /// The database of that name.

@@ -5,6 +5,7 @@ mod atomic;
 mod bytes;
 mod call;
 mod docs;
+mod events;
 mod idempotency;
 pub mod operations;
 mod pages;
@@ -136,6 +137,9 @@ async fn route(worker: &Worker, parts: &Parts, body: Body, id: &HeaderValue) -> 
         );
     };
     let incoming = Incoming { worker, database, parts, id };
+    if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
+        return events::channels::answer(incoming, source).await;
+    }
     match (rest, &parts.method) {
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
         ("raw", &Method::POST) => raw::answer(incoming, body).await,

@@ -15,6 +15,7 @@ mod hyperloglog;
 mod json;
 mod keys;
 mod lists;
+pub mod observe;
 pub mod openapi;
 pub mod param;
 pub mod position;

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod calls;
+mod channels;
 mod collections;
 mod conformance;
 mod documentation;

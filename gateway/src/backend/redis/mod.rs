@@ -20,8 +20,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::RedisAddress;
 pub use endpoint::Endpoint;
-pub use hub::Hub;
 use futures::future::BoxFuture;
+pub use hub::Hub;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use super::{Backend, Bounds, Failure, Own, Pending, Replies, State, Taken};

@@ -56,6 +56,7 @@ codes! {
     WrongType "wrong_type" 409 "The key holds another type";
     Conflict "conflict" 409 "The call conflicts with the state of the data";
     IdempotencyInProgress "idempotency_in_progress" 409 "The change is being made by an earlier request";
+    NotificationsOff "notifications_off" 409 "The server does not tell what happens to keys";
     PreconditionFailed "precondition_failed" 412 "A condition of the request does not hold";
     BodyTooLarge "body_too_large" 413 "The body is too large";
     KeyTooLarge "key_too_large" 413 "A key is too large";

@@ -35,6 +35,8 @@ pub struct Counters {
     problems: Box<[AtomicU64]>,
     /// Connections that were reset right after an answer with something that was taken.
     taken_resets: AtomicU64,
+    /// Events that were not given to a client that was too slow.
+    pub dropped: AtomicU64,
     /// WebSockets.
     pub sockets: Sockets,
 }
@@ -72,6 +74,7 @@ impl Default for Counters {
             problems: zeros(Code::ALL.len()),
             taken_resets: AtomicU64::new(0),
             sockets: Sockets::default(),
+            dropped: AtomicU64::new(0),
         }
     }
 }
@@ -125,13 +128,6 @@ pub fn render(workers: &Workers) -> String {
     closes.push(("other".into(), sum(&|counters| &counters.sockets.other)));
     closes.retain(|(_, count)| *count > 0);
     let mut families = vec![
-        family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
-        family(
-            "dbx_socket_queued_bytes",
-            "Bytes that wait for clients to read them.",
-            MetricType::GAUGE,
-            vec![gauge(&[], shared.queued_bytes.load(Relaxed))],
-        ),
         family(
             "dbx_socket_closes_total",
             "WebSockets that ended, by close code; 1006 is a connection that was lost.",
@@ -152,6 +148,19 @@ pub fn render(workers: &Workers) -> String {
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
         family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], workers.in_flight())]),
         family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
+        family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
+        family(
+            "dbx_queued_bytes",
+            "Bytes that wait for clients of WebSockets and event streams to read them.",
+            MetricType::GAUGE,
+            vec![gauge(&[], shared.queued_bytes.load(Relaxed))],
+        ),
+        family(
+            "dbx_events_dropped_total",
+            "Events that clients of event streams were too slow for.",
+            MetricType::COUNTER,
+            vec![counter(&[], sum(&|counters| &counters.dropped))],
+        ),
         family(
             "dbx_blocking_resets_total",
             "Connections that clients reset right after they were sent something that was taken for them.",

@@ -36,7 +36,7 @@ pub struct Worker {
     /// Its databases, in the order of the configuration.
     pub databases: Vec<Database>,
     /// Its counters.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// What runs on it and has to come to an end before it does.
     pub tasks: TaskTracker,
     request_ids: AtomicU64,
@@ -45,7 +45,7 @@ pub struct Worker {
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
     pub fn new(shared: Arc<Shared>, databases: Vec<Database>, first_request_id: u64) -> Self {
-        Self { shared, databases, counters: Counters::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
+        Self { shared, databases, counters: Arc::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
     }
 
     /// The database of that name.

@@ -52,6 +52,9 @@ fn mistakes_are_told_with_their_paths() {
     );
     assert_eq!(with("limits: { callTimeout: 61s }"), ["limits.callTimeout"]);
     assert_eq!(with("limits: { maxCallTimeout: 4s }"), ["limits.callTimeout"]);
+    let database = "databases: [{ name: a, redis: { managed: {} }, limits: { callTimeout: 70s } }]";
+    assert_eq!(paths(database), ["databases[0].limits.callTimeout"]);
+    assert_eq!(paths(&format!("{database}\nlimits: {{ maxCallTimeout: 2m }}")), [""; 0]);
     assert_eq!(with("limits: { callTimeout: 2m, maxCallTimeout: 2m }"), [""; 0]);
     assert_eq!(with("limits: { maxResultItems: -1 }"), ["limits.maxResultItems"]);
     assert_eq!(with("cors: { origins: ['https://a.example/x'] }"), ["cors.origins[0]"]);

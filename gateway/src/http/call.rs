@@ -182,7 +182,7 @@ impl Options {
 }
 
 /// Reads a call's encoding.
-fn encoding(value: &str) -> Result<Encoding, Error> {
+pub(super) fn encoding(value: &str) -> Result<Encoding, Error> {
     match value {
         "base64" => Ok(Encoding::Base64),
         "utf8" => Ok(Encoding::Utf8),

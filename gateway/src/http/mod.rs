@@ -7,6 +7,7 @@ mod call;
 mod compression;
 mod docs;
 mod entries;
+mod events;
 mod idempotency;
 pub mod operations;
 mod pages;
@@ -158,6 +159,9 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
         );
     };
     let incoming = Incoming { worker, database: &worker.databases[index], parts, id };
+    if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
+        return events::channels::answer(incoming, source).await;
+    }
     match (rest, &parts.method) {
         ("ws", _) => socket::open(worker, Some(index), parts, id),
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,

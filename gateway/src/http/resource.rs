@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The query parameter that gives a key as base64: for keys that no path can hold.
-const KEY_BASE64: &str = "keyBase64";
+pub(super) const KEY_BASE64: &str = "keyBase64";
 
 /// Flags, and arguments with a value, under which a change may not be made.
 const CONDITIONS: (&[&str], &[&str]) = (&["nx", "xx", "gt", "lt"], &["ifeq", "ifne", "ifdeq", "ifdne"]);

@@ -9,25 +9,32 @@ use crate::backend::channels::Message;
 /// The members of a message's object and its end: `,"channel":"c","message":"hello"}`, so that members can stand before
 /// them. Written once for all who hear the message. Where something is not UTF-8, all is base64 and says so.
 pub fn members(message: &Message, encoding: Encoding) -> &Bytes {
-    let index = usize::from(encoding == Encoding::Base64);
-    message.rendered[index].get_or_init(|| {
-        let parts = [("channel", Some(&message.channel)), ("pattern", message.pattern.as_ref()), ("message", Some(&message.payload))];
-        let parts = || parts.iter().filter_map(|(name, bytes)| Some((name, (*bytes)?)));
-        let mut out = Vec::with_capacity(message.channel.len() + message.payload.len() + 64);
-        let texts: Option<Vec<&str>> = parts().map(|(_, bytes)| std::str::from_utf8(bytes).ok()).collect();
-        let texts = texts.filter(|_| encoding == Encoding::Utf8);
-        for (index, (name, bytes)) in parts().enumerate() {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            match &texts {
-                Some(texts) => write_string(&mut out, texts[index]),
-                None => write_string(&mut out, &STANDARD.encode(bytes)),
-            }
-        }
-        out.extend_from_slice(if texts.is_some() { b"}" } else { b",\"encoding\":\"base64\"}" });
-        out.into()
+    let (channel, payload) = (("channel", &message.channel[..]), ("message", &message.payload[..]));
+    message.rendered[usize::from(encoding == Encoding::Base64)].get_or_init(|| match &message.pattern {
+        Some(pattern) => write(&[channel, ("pattern", pattern), payload], encoding).into(),
+        None => write(&[channel, payload], encoding).into(),
     })
+}
+
+/// The same for something that happened to a key: `,"key":"a","event":"set"}`.
+pub fn key_members(key: &[u8], event: &[u8], encoding: Encoding) -> Vec<u8> {
+    write(&[("key", key), ("event", event)], encoding)
+}
+
+fn write(members: &[(&str, &[u8])], encoding: Encoding) -> Vec<u8> {
+    let mut out = Vec::with_capacity(members.iter().map(|(name, bytes)| name.len() + bytes.len() + 6).sum());
+    let is_text = encoding == Encoding::Utf8 && members.iter().all(|(_, bytes)| std::str::from_utf8(bytes).is_ok());
+    for (name, bytes) in members {
+        out.push(b',');
+        write_string(&mut out, name);
+        out.push(b':');
+        match std::str::from_utf8(bytes) {
+            Ok(text) if is_text => write_string(&mut out, text),
+            _ => write_string(&mut out, &STANDARD.encode(bytes)),
+        }
+    }
+    out.extend_from_slice(if is_text { b"}" } else { b",\"encoding\":\"base64\"}" });
+    out
 }
 
 #[cfg(test)]

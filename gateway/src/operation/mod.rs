@@ -17,6 +17,7 @@ mod json;
 mod keys;
 mod links;
 mod lists;
+pub mod observe;
 pub mod openapi;
 pub mod param;
 pub mod position;

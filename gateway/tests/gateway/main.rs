@@ -7,6 +7,7 @@ mod administration;
 mod bad_input;
 mod browser;
 mod calls;
+mod channels;
 mod collections;
 mod compression;
 mod conformance;

@@ -117,6 +117,16 @@ impl Connection {
         }
     }
 
+    /// The next piece of a body that never ends; none at its end.
+    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let broken = || Error::new(ErrorKind::InvalidData, "not chunked");
+        let length = usize::from_str_radix(&self.line()?, 16).map_err(|_| broken())?;
+        let mut chunk = vec![0; length];
+        self.stream.read_exact(&mut chunk)?;
+        self.line()?;
+        Ok((length > 0).then_some(chunk))
+    }
+
     pub fn read(&mut self) -> io::Result<Response> {
         let broken = || Error::new(ErrorKind::InvalidData, "not HTTP");
         let line = self.line()?;

@@ -2,6 +2,7 @@
 //! is told, since other clients tidy up what these tests are about.
 
 mod app;
+mod events;
 mod gateway;
 mod http;
 mod load;
@@ -15,6 +16,7 @@ mod socket;
 use std::time::{Duration, Instant};
 
 pub use app::{App, Expected, alike};
+pub use events::Events;
 pub use gateway::{Gateway, MARKER};
 pub use http::{Client, Connection, Response};
 pub use load::Load;

@@ -239,7 +239,9 @@ impl Stream for Events {
         if !inner.waiting.is_empty() {
             let mut all = Vec::with_capacity(CHUNK.min(inner.bytes).max(out.len()));
             all.extend_from_slice(&out);
-            while let Some(next) = inner.waiting.pop_front_if(|next| all.len() + next.len() <= CHUNK) {
+            while inner.waiting.front().is_some_and(|next| all.len() + next.len() <= CHUNK)
+                && let Some(next) = inner.waiting.pop_front()
+            {
                 all.extend_from_slice(&next);
             }
             out = all.into();

@@ -21,7 +21,7 @@ e2e: ## Only the end-to-end tests on the cluster
 	@scripts/test e2e
 
 bench: ## Measure against the floor and peers; writes docs/src/benchmarks.md
-	@bench/run
+	@bench/run && bench/sockets
 
 images: ## Container images of gateway and operator
 	@scripts/tools docker && images/build

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command, sync::Mutex, thread};
 
-use dbx_gateway::operation::{self, Class, Group, Mode, Operation};
+use dbx_gateway::operation::{self, Class, Group, Operation};
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,6 +1,8 @@
 //! Load over WebSockets, to be measured against: so many sockets with so many calls of GET in flight each, or none.
 //! It sends what it can in one write and prints how many calls were answered, and in how many seconds.
 
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::{
     cell::Cell,
     time::{Duration, Instant},

@@ -31,7 +31,7 @@ fn mistakes_say_where_and_what() {
         (
             given().flag("--set", "limits.max=9"),
             "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, headerTimeout, idempotencyWindow, maxBodyBytes, maxCallTimeout, \
-             maxConnections, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, maxPipelineCalls, maxResultBytes, maxResultItems, maxValueBytes \
+             maxConnections, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, maxPipelineCalls, maxResultBytes, maxResultItems, maxValueBytes, scriptCacheBytes \
              (flag --set limits.max)",
         ),
         (

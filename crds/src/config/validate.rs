@@ -121,6 +121,7 @@ impl GatewayConfig {
     fn check_limits(&self, findings: &mut Findings) {
         let (limits, sockets) = (&self.limits, &self.sockets);
         check_calls("limits", limits, findings);
+        check_timeouts("limits", limits, findings);
         for (path, count, most) in [
             ("limits.maxPipelineCalls", limits.max_pipeline_calls(), 100_000),
             ("limits.maxConnections", limits.max_connections(), 1_000_000),
@@ -157,7 +158,12 @@ impl GatewayConfig {
             check_duration(path, &duration, findings);
         }
         for (index, database) in self.databases.iter().enumerate().filter(|(_, database)| database.limits != DatabaseLimits::default()) {
-            check_calls(&format!("databases[{index}].limits"), &database.limits.over(limits), findings);
+            let (path, own) = (format!("databases[{index}].limits"), &database.limits);
+            // What is not said here is judged where it is said.
+            check_calls(&path, &own.over(&Limits::default()), findings);
+            if own.call_timeout.is_some() || own.max_call_timeout.is_some() {
+                check_timeouts(&path, &own.over(limits), findings);
+            }
         }
     }
 }
@@ -169,6 +175,10 @@ fn check_calls(path: &str, limits: &Limits, findings: &mut Findings) {
     check_size(&format!("{path}.maxResultBytes"), &limits.max_result_bytes(), 1, 1 << 30, findings);
     check_duration(&format!("{path}.callTimeout"), &limits.call_timeout(), findings);
     check_duration(&format!("{path}.maxCallTimeout"), &limits.max_call_timeout(), findings);
+}
+
+/// A call that does not say how long it may take may take no longer than one that does.
+fn check_timeouts(path: &str, limits: &Limits, findings: &mut Findings) {
     if limits.call_timeout().value() > limits.max_call_timeout().value() {
         let (usual, most) = (limits.call_timeout(), limits.max_call_timeout());
         findings.add(format!("{path}.callTimeout"), format!("is {usual}, longer than {path}.maxCallTimeout, which is {most}"));

@@ -158,11 +158,11 @@ impl GatewayConfig {
             check_duration(path, &duration, findings);
         }
         for (index, database) in self.databases.iter().enumerate().filter(|(_, database)| database.limits != DatabaseLimits::default()) {
-            let path = format!("databases[{index}].limits");
+            let (path, own) = (format!("databases[{index}].limits"), &database.limits);
             // What is not said here is judged where it is said.
-            check_calls(&path, &database.limits.over(&Limits::default()), findings);
-            if database.limits.call_timeout.is_some() || database.limits.max_call_timeout.is_some() {
-                check_timeouts(&path, &database.limits.over(limits), findings);
+            check_calls(&path, &own.over(&Limits::default()), findings);
+            if own.call_timeout.is_some() || own.max_call_timeout.is_some() {
+                check_timeouts(&path, &own.over(limits), findings);
             }
         }
     }
@@ -177,7 +177,7 @@ fn check_calls(path: &str, limits: &Limits, findings: &mut Findings) {
     check_duration(&format!("{path}.maxCallTimeout"), &limits.max_call_timeout(), findings);
 }
 
-/// How long calls may take, by default and at most.
+/// A call that does not say how long it may take may take no longer than one that does.
 fn check_timeouts(path: &str, limits: &Limits, findings: &mut Findings) {
     if limits.call_timeout().value() > limits.max_call_timeout().value() {
         let (usual, most) = (limits.call_timeout(), limits.max_call_timeout());

@@ -245,8 +245,13 @@ pub(super) fn check_place(id: Option<Id>, options: &Options) -> Result<(), Error
 /// Reads a call's deadline, which is capped.
 fn timeout(room: &Room, value: &str, param: &'static str) -> Result<Duration, Error> {
     let timeout = config::Duration::from_str(value)
-        .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?;
-    Ok(timeout.value().min(room.max_call_timeout))
+        .map_err(|_| Error::new(Code::InvalidArgument, "expected a duration such as 250ms or 2s").param(param))?
+        .value();
+    // Nothing can be answered in no time.
+    if timeout.is_zero() {
+        return Err(Error::new(Code::InvalidArgument, "has to be longer than nothing").param(param));
+    }
+    Ok(timeout.min(room.max_call_timeout))
 }
 
 /// Counts calls being served, while it lives.

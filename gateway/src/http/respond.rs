@@ -13,8 +13,8 @@ use crate::error::{Code, Error};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// After how many seconds to come back, when the gateway or its database is not available.
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+/// After how many seconds to come back, when the gateway or its database is not available.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// What an answer depends on besides its URL, for caches.

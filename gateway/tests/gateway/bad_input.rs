@@ -138,7 +138,7 @@ fn queries_and_headers_are_checked() {
     client.get("strings/there?encoding=hex").fails(400, "invalid_argument", "encoding");
     client.post("pipeline?x=1", r#"{"calls":[]}"#).fails(400, "unknown_argument", "x");
     client.post("raw?x=1", r#"{"command":["PING"]}"#).fails(400, "unknown_argument", "x");
-    for timeout in ["soon", "5", "-1s", "", "1e3s"] {
+    for timeout in ["0", "0s", "soon", "5", "-1s", "", "1e3s"] {
         client.with("DBX-Timeout", timeout).get("strings/there").fails(400, "invalid_argument", "DBX-Timeout");
     }
     client.get("strings/there?timeout=soon").fails(400, "invalid_argument", "timeout");

@@ -87,7 +87,6 @@ impl Browser {
     /// Opens another tab beside those that are there; it is the one that is used from now on.
     pub fn open_beside(&self, url: &str) -> WindowHandle {
         let tab = self.wait(url, self.client.new_window(true)).handle;
-        let tab = WindowHandle::try_from(tab).unwrap();
         self.switch(&tab);
         self.open(url);
         tab

@@ -104,8 +104,11 @@ fn large() -> anyhow::Result<Handle> {
     Ok(handle)
 }
 
+/// A database, and what all workers have of it together.
+type Shares = (Database, Arc<Endpoint>, Arc<Room>, Arc<Hub>);
+
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<(Database, Arc<Endpoint>, Arc<Room>, Arc<Hub>)>, index: usize, workers: usize) -> Worker {
+fn start(shared: Arc<Shared>, databases: Vec<Shares>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
         .map(|(database, endpoint, room, hub)| {

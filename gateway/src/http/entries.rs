@@ -149,14 +149,17 @@ pub(super) fn of_one(frame: &Bytes) -> Option<Bytes> {
 
 /// The ids in a reply as XRANGE's, in order.
 pub(super) fn ids(entries: &[u8]) -> impl Iterator<Item = &[u8]> {
-    each(entries).filter_map(|entry| {
-        let mut reader = Reader::new(entry);
-        reader.read().ok()?;
-        match reader.read().ok()? {
-            Item::Bulk(id) => id,
-            _ => None,
-        }
-    })
+    each(entries).filter_map(id)
+}
+
+/// The id of an entry.
+pub(super) fn id(entry: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(entry);
+    reader.read().ok()?;
+    match reader.read().ok()? {
+        Item::Bulk(id) => id,
+        _ => None,
+    }
 }
 
 /// The entries in a reply as XRANGE's, each a frame.
@@ -184,6 +187,20 @@ pub(super) fn write(entries: &[u8], encoding: Encoding, out: &mut Vec<u8>) -> Re
     let end = memchr::memmem::rfind(&answer, b"]").map_or(answer.len(), |at| at + 1);
     out.extend_from_slice(&answer[b"{\"result\":".len()..end]);
     Ok(in_base64)
+}
+
+/// One entry as a JSON object; one that is not text is in base64 and says so.
+pub(super) fn object(entry: &[u8], encoding: Encoding) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::with_capacity(entry.len() * 2);
+    let in_base64 = write(&[b"*1\r\n", entry].concat(), encoding, &mut out)?;
+    // What surrounds it is a list's.
+    out.pop();
+    out.remove(0);
+    if in_base64 {
+        out.pop();
+        out.extend_from_slice(b",\"encoding\":\"base64\"}");
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

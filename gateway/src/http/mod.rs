@@ -162,6 +162,9 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
     if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
         return events::channels::answer(incoming, source).await;
     }
+    if let Some(key) = events::streams::find(rest, &parts.method, parts.uri.query()) {
+        return events::streams::answer(incoming, key).await;
+    }
     match (rest, &parts.method) {
         ("ws", _) => socket::open(worker, Some(index), parts, id),
         ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
@@ -214,7 +217,7 @@ fn unknown_operation() -> Error {
 /// A request that names a database, and what it needs on its way.
 #[derive(Clone, Copy)]
 struct Incoming<'a> {
-    worker: &'a Worker,
+    worker: &'a Arc<Worker>,
     database: &'a Database,
     parts: &'a Parts,
     id: &'a HeaderValue,

@@ -66,6 +66,13 @@ impl<'a> Arguments<'a> {
         Ok(arguments)
     }
 
+    /// One argument.
+    pub fn of(name: &'a str, value: &'a RawValue) -> Self {
+        let mut arguments = Self::default();
+        arguments.push(name, Given::Json(value));
+        arguments
+    }
+
     /// Adds an argument. A name may be there several times, as in a query; then only a list takes it.
     pub fn push(&mut self, name: impl Into<Cow<'a, str>>, given: Given<'a>) {
         self.0.push((name.into(), given));

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command, sync::Mutex, thread};
 
-use dbx_gateway::operation::{self, Class, Group, Mode, Operation};
+use dbx_gateway::operation::{self, Class, Group, Operation};
 use serde_json::{Value, json};
 
 use crate::{
@@ -73,7 +73,7 @@ fn by_example(operation: &'static Operation, called: &Called) {
     });
     let app = App { gateway: Gateway::start(&redis, &[]), redis };
     called.note(operation.name);
-    if operation.mode == Mode::Call {
+    if operation.mode.has_reply() {
         for line in operation.example.given {
             // A node that has just been given slots serves them a moment later.
             let reply =

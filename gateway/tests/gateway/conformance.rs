@@ -18,7 +18,10 @@ const RULES: Rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 1024, max_
 
 /// Operations whose answers to two calls in a row differ, and why. Of these the kinds of values are compared, if there are any.
 static VARYING: &[(&str, &[&str])] = &[
-    ("They tell the time, or how long something has been", &["time", "lastsave", "object_idletime", "xinfo_consumers"]),
+    (
+        "They tell the time, or how long something has been, also as an id",
+        &["time", "lastsave", "object_idletime", "xinfo_consumers", "move_entry", "publish_and_keep"],
+    ),
     ("They are about the connection, and these are two", &["client_getname", "client_id", "client_info", "client_list"]),
     ("It is random", &["acl_genpass"]),
     (

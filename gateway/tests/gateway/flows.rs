@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Gateway, Random, Redis, SOON, Socket, until};
+use crate::support::{App, Events, Gateway, Random, Redis, SOON, Socket, until};
 
 fn ids(frame: &Value) -> Vec<String> {
     frame["entries"].as_array().into_iter().flatten().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
@@ -16,6 +16,11 @@ fn ids(frame: &Value) -> Vec<String> {
 fn begin(socket: &mut Socket, op: &str, args: Value) {
     let answer = socket.call(json!({ "id": 1, "op": op, "args": args }));
     assert_eq!(answer, json!({ "id": 1, "result": { "subscription": 1 } }), "{op}");
+}
+
+/// Adds an entry as soon as the server takes it.
+fn add(app: &App, id: &str) {
+    until("an entry", SOON, || (app.redis.line(&format!("XADD s {id} n {}", &id[..1])) == id).then_some(()));
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn who_follows_is_told_of_an_interruption_and_misses_nothing() {
     app.redis.kill();
     assert_eq!(socket.json(), json!({ "subscription": 1, "interrupted": true }));
     app.redis.start_again();
-    app.redis.line("XADD s 2-0 n 2");
+    add(&app, "2-0");
     assert_eq!(socket.json(), json!({ "subscription": 1, "resumed": true }));
     assert_eq!(ids(&socket.json()), ["2-0"]);
 }
@@ -245,4 +250,34 @@ fn a_server_is_monitored() {
     assert!(line.ends_with(r#""SET" "a" "sesame""#), "{line}");
     assert_eq!(socket.call(json!({ "id": 2, "op": "cancel", "args": { "id": 1 } }))["result"], true);
     until("its end", SOON, || (!app.redis.line("CLIENT LIST").contains("cmd=monitor")).then_some(()));
+}
+
+#[test]
+fn a_stream_is_followed_by_browsers() {
+    let redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut app = App { gateway: Gateway::start(&redis, &[]), redis };
+    app.redis.line("XADD s 1-0 n 1");
+    let client = app.anonymous();
+    let mut events = Events::open(&client, "streams/s?follow&from=0");
+    events.is("subscribed");
+    assert_eq!(events.is("message"), json!({ "id": "1-0", "fields": { "n": "1" } }));
+    app.redis.run(&[b"XADD", b"s", b"2-0", b"n", b"\xff"]);
+    assert_eq!(events.is("message"), json!({ "id": "2-0", "fields": { "bg==": "/w==" }, "encoding": "base64" }));
+    app.redis.kill();
+    events.is("interrupted");
+    app.redis.start_again();
+    add(&app, "3-0");
+    events.is("subscribed");
+    assert_eq!(events.is("message")["id"], "3-0");
+    // A browser that comes back says where it was.
+    let mut again = Events::open(&client.with("Last-Event-ID", "2-0"), "streams/s?follow&from=0");
+    again.is("subscribed");
+    assert_eq!(again.is("message")["id"], "3-0");
+    app.redis.line("SET text 1");
+    client.get("streams/text?follow").fails(409, "wrong_type", "");
+    client.get("streams/s?follow&from=x").fails(400, "invalid_argument", "from");
+    client.with("Last-Event-ID", "x").get("streams/s?follow").fails(400, "invalid_argument", "Last-Event-ID");
+    client.get("streams/s?follow=maybe").fails(400, "invalid_argument", "follow");
+    client.get("streams/s?follow&count=3").fails(400, "unknown_argument", "count");
+    client.with("Accept", "application/json").get("streams/s?follow").fails(406, "not_acceptable", "Accept");
 }

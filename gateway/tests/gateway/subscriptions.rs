@@ -173,3 +173,24 @@ fn who_is_subscribed_throughout_misses_nothing_while_others_come_and_go() {
         assert_eq!(constant.json(), expected);
     }
 }
+
+#[test]
+fn keys_are_observed() {
+    let app = App::start();
+    let mut socket = app.anonymous().socket("ws");
+    let call = json!({ "id": 1, "op": "observe", "args": { "keys": ["cart:*"], "events": ["set", "del"] } });
+    let answer = socket.call(call.clone());
+    assert_eq!(answer["error"]["code"], "notifications_off", "{answer}");
+    assert!(answer["error"]["detail"].as_str().unwrap().contains("notify-keyspace-events"));
+    app.redis.line("CONFIG SET notify-keyspace-events KA");
+    assert_eq!(socket.call(call), json!({ "id": 1, "result": { "subscription": 1 } }));
+    for line in ["SET cart:1 x", "EXPIRE cart:1 100", "SET other x", "DEL cart:1"] {
+        app.redis.line(line);
+    }
+    assert_eq!(socket.json(), json!({ "subscription": 1, "key": "cart:1", "event": "set" }));
+    assert_eq!(socket.json(), json!({ "subscription": 1, "key": "cart:1", "event": "del" }));
+    for (args, param) in [(json!({}), "args"), (json!({ "keys": [] }), "keys"), (json!({ "keys": ["a"], "slow": "x" }), "slow")] {
+        let answer = socket.call(json!({ "id": 2, "op": "observe", "args": args }));
+        assert_eq!((&answer["error"]["code"], &answer["error"]["param"]), (&json!("invalid_argument"), &json!(param)), "{answer}");
+    }
+}

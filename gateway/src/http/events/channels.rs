@@ -29,6 +29,7 @@ use crate::{
     },
     operation::{encode::Encoding, event, observe},
     resp::{self, Item, Reader},
+    worker::Database,
 };
 
 /// What a path asks to hear.
@@ -123,7 +124,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
         return Ok(described(Body::empty()));
     }
     if key_events {
-        check_notifications(&incoming).await?;
+        check_notifications(incoming.database).await?;
     }
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
@@ -140,11 +141,11 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     }
 }
 
-fn take<'a>(query: &mut Query<'a>, name: &str) -> Option<Cow<'a, str>> {
+pub(super) fn take<'a>(query: &mut Query<'a>, name: &str) -> Option<Cow<'a, str>> {
     query.iter().position(|(known, _)| known == name).map(|at| query.remove(at).1)
 }
 
-fn flag(query: &mut Query<'_>, name: &'static str) -> Result<bool, Error> {
+pub(super) fn flag(query: &mut Query<'_>, name: &'static str) -> Result<bool, Error> {
     match take(query, name).as_deref() {
         None | Some("false") => Ok(false),
         Some("" | "true") => Ok(true),
@@ -152,7 +153,7 @@ fn flag(query: &mut Query<'_>, name: &'static str) -> Result<bool, Error> {
     }
 }
 
-fn named<'a>(raw: &'a str, param: &'static str) -> Result<Cow<'a, [u8]>, Error> {
+pub(super) fn named<'a>(raw: &'a str, param: &'static str) -> Result<Cow<'a, [u8]>, Error> {
     let name = request::decode(raw)?;
     match &*name {
         b"" | b"." | b".." => Err(Error::new(Code::InvalidArgument, "paths cannot hold an empty name, `.` and `..`").param(param)),
@@ -160,7 +161,7 @@ fn named<'a>(raw: &'a str, param: &'static str) -> Result<Cow<'a, [u8]>, Error> 
     }
 }
 
-fn check_accept(incoming: &Incoming<'_>) -> Result<(), Error> {
+pub(super) fn check_accept(incoming: &Incoming<'_>) -> Result<(), Error> {
     let Some(accept) = incoming.parts.headers.get(header::ACCEPT) else { return Ok(()) };
     let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
     let fits = |range: &str| matches!(range.split(';').next().unwrap_or_default().trim(), "" | "*/*" | "text/*" | "text/event-stream");
@@ -171,11 +172,11 @@ fn check_accept(incoming: &Incoming<'_>) -> Result<(), Error> {
 }
 
 /// Asks whether the server tells of changes to keys. One that does not answer the question is believed to.
-async fn check_notifications(incoming: &Incoming<'_>) -> Result<(), Error> {
+pub(in crate::http) async fn check_notifications(database: &Database) -> Result<(), Error> {
     let mut command = BytesMut::new();
     resp::write_command(&mut command, &[b"CONFIG", b"GET", observe::SETTING.as_bytes()]);
-    let Ok(pending) = incoming.database.backend.submit(&command, smallvec![true]) else { return Ok(()) };
-    let Ok(frame) = backend::replies(pending, Instant::now() + incoming.database.room.call_timeout).await else { return Ok(()) };
+    let Ok(pending) = database.backend.submit(&command, smallvec![true]) else { return Ok(()) };
+    let Ok(frame) = backend::replies(pending, Instant::now() + database.room.call_timeout).await else { return Ok(()) };
     let mut reader = Reader::new(&frame);
     let (Ok(Item::Array(Some(2))), Ok(_), Ok(Item::Bulk(Some(flags)))) = (reader.read(), reader.read(), reader.read()) else {
         return Ok(());

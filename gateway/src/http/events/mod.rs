@@ -1,6 +1,7 @@
 //! Server-sent events: what waits for one client is bounded, and goes out with as few writes as it can.
 
 pub(super) mod channels;
+pub(super) mod streams;
 
 use std::{
     collections::VecDeque,
@@ -75,6 +76,8 @@ struct Inner {
     /// What feeds the queue, for as long as it does.
     source: Option<Box<dyn Send + Sync>>,
     task: Option<Waker>,
+    /// What feeds the queue and can wait for room.
+    writer: Option<Waker>,
 }
 
 impl Queue {
@@ -126,6 +129,23 @@ impl Queue {
         inner.bytes += size;
         inner.waiting.push_back(event);
         inner.wake();
+    }
+
+    /// Waits until at least half of the queue is free, or nobody reads it any more.
+    pub(super) async fn room(&self) {
+        std::future::poll_fn(|context| {
+            let mut inner = self.lock();
+            let total = self.shared.queued_bytes.load(Relaxed);
+            if inner.ended
+                || inner.bytes == 0
+                || (inner.bytes < self.shared.max_queued_bytes / 2 && total < self.shared.max_total_queued_bytes / 2)
+            {
+                return Poll::Ready(());
+            }
+            inner.writer = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Adds a last event.
@@ -219,7 +239,9 @@ impl Stream for Events {
         if !inner.waiting.is_empty() {
             let mut all = Vec::with_capacity(CHUNK.min(inner.bytes).max(out.len()));
             all.extend_from_slice(&out);
-            while let Some(next) = inner.waiting.pop_front_if(|next| all.len() + next.len() <= CHUNK) {
+            while inner.waiting.front().is_some_and(|next| all.len() + next.len() <= CHUNK)
+                && let Some(next) = inner.waiting.pop_front()
+            {
                 all.extend_from_slice(&next);
             }
             out = all.into();
@@ -228,6 +250,9 @@ impl Stream for Events {
         let left: usize = inner.waiting.iter().map(|event| event.len() + OVERHEAD).sum::<usize>().min(inner.bytes);
         queue.shared.queued_bytes.fetch_sub(inner.bytes - left, Relaxed);
         inner.bytes = left;
+        if let Some(writer) = inner.writer.take() {
+            writer.wake();
+        }
         drop(inner);
         self.heartbeat.reset();
         Poll::Ready(Some(Ok(out)))

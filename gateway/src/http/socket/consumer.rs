@@ -216,7 +216,7 @@ impl Loop<'_> {
             let Some(end) = ids(&found).last().map(Bytes::copy_from_slice) else { return Ok(()) };
             // What the client has already is not handed out a second time by the same loop.
             let fresh: Vec<&[u8]> = entries::each(&found)
-                .filter(|entry| !is_deleted(entry) && entry_id(entry).is_some_and(|id| !self.outstanding.contains(id)))
+                .filter(|entry| !is_deleted(entry) && entries::id(entry).is_some_and(|id| !self.outstanding.contains(id)))
                 .collect();
             let fresh = list(&fresh);
             self.hand_out(&fresh, b",\"redelivered\":true").await?;
@@ -316,12 +316,6 @@ fn list(frames: &[&[u8]]) -> Bytes {
     resp::write_array(&mut out, frames.len());
     frames.iter().for_each(|frame| out.extend_from_slice(frame));
     out.freeze()
-}
-
-fn entry_id(entry: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(entry);
-    reader.read().ok()?;
-    if let Item::Bulk(id) = reader.read().ok()? { id } else { None }
 }
 
 /// Whether an entry is pending and has no fields any more.

@@ -31,12 +31,7 @@ use super::{
 use crate::{
     backend::channels::Message,
     error::{Code, Delivery, Error},
-    operation::{
-        self,
-        arguments::{Arguments, Given},
-        encode::Encoding,
-        event,
-    },
+    operation::{self, arguments::Arguments, encode::Encoding, event},
     resp::{Item as Reply, Reader},
 };
 
@@ -245,10 +240,8 @@ impl Flow {
 /// The one word that an argument becomes in an operation.
 fn word(caller: &Caller, options: &Options, operation: &str, argument: &str, value: &RawValue) -> Result<Bytes, Error> {
     let id = operation::find(operation).ok_or_else(super::super::unknown_operation)?;
-    let mut arguments = Arguments::default();
-    arguments.push(argument, Given::Json(value));
     let mut command = BytesMut::new();
-    id.operation().encode_any(&arguments, &options.rules(&caller.worker.shared), &mut command)?;
+    id.operation().encode_any(&Arguments::of(argument, value), &options.rules(&caller.worker.shared), &mut command)?;
     let mut words = subscription::names(&command);
     match (words.pop(), words.is_empty()) {
         (Some(word), true) => Ok(word),

@@ -13,6 +13,7 @@ use std::{
 use super::call::Answer;
 use crate::{
     backend::channels::{Event, Listener},
+    error::{Code, Error},
     shared::Shared,
 };
 
@@ -22,6 +23,8 @@ pub(super) enum Item {
     Heard { subscription: u32, topic: usize, event: Arc<Event> },
     /// A subscription has missed messages.
     Dropped(u32, Arc<AtomicU64>),
+    /// Whether the server tells of what a subscription observes.
+    Checked(u32, Result<(), Error>),
     /// The answer to a call of a session.
     Answer(Answer),
     /// A frame as it is.
@@ -36,7 +39,7 @@ impl Item {
             Self::Heard { event, .. } => event.bytes(),
             Self::Answer(answer) => answer.text.len(),
             Self::Text(text) => text.len(),
-            Self::Dropped(..) | Self::Over(_) => 0,
+            Self::Dropped(..) | Self::Checked(..) | Self::Over(_) => 0,
         }
     }
 }
@@ -150,6 +153,17 @@ pub(super) enum Slow {
     Drop,
     /// It is closed.
     Close,
+}
+
+impl Slow {
+    /// Reads what a client has chosen; without a choice it is closed.
+    pub(super) fn read(choice: Option<&str>) -> Result<Self, Error> {
+        match choice {
+            None | Some("close") => Ok(Self::Close),
+            Some("drop") => Ok(Self::Drop),
+            Some(_) => Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
+        }
+    }
 }
 
 /// The listener of one topic of a subscription.

@@ -90,9 +90,10 @@ pub(super) fn open(worker: &Arc<Worker>, database: Option<usize>, parts: &Parts,
         let Ok(upgraded) = upgrade.await else { return };
         // It is what the listener gave to hyper.
         let Ok(parts) = upgraded.downcast::<Stream>() else { return };
-        let mut stream = parts.io;
+        // Copied, so that hyper's buffer is not kept for a few bytes or none.
+        let (mut stream, read) = (parts.io, parts.read_buf.to_vec());
+        drop(parts.read_buf);
         stream.leave_http();
-        let read = parts.read_buf.to_vec();
         let stream = WebSocketStream::from_partially_read(TokioIo::new(stream), read, Role::Server, Some(config)).await;
         Socket::new(stream, caller).await;
     });

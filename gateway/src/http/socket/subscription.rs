@@ -1,17 +1,23 @@
 //! Subscriptions of a socket: one call that goes on being answered. The messages are the database's hub's; here is what the
 //! client is told of them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
+    super::{call::Options, events::channels::check_notifications, request},
     call::{Caller, open},
     frame::{Frame, Id},
-    mailbox::{Ear, Mailbox, Slow},
+    mailbox::{Ear, Item, Mailbox, Slow},
 };
 use crate::{
     backend::channels::{Event, Kind, Topic},
@@ -19,17 +25,33 @@ use crate::{
     operation::{
         arguments::{Arguments, Given},
         encode::Encoding,
-        event, find,
+        event, find, observe,
     },
-    resp::{Item, Reader},
+    resp::{Item as Reply, Reader},
 };
 
 /// The operations that subscribe, and to what.
 const SUBSCRIBING: &[(&str, Kind)] = &[("psubscribe", Kind::Pattern), ("ssubscribe", Kind::Shard), ("subscribe", Kind::Channel)];
 
+/// The word of the gateway's own that subscribes to what happens to keys.
+const OBSERVE: &str = "observe";
+
+/// The arguments of `observe`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Observing<'a> {
+    #[serde(borrow)]
+    keys: &'a RawValue,
+    #[serde(borrow, default)]
+    events: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    slow: Option<Cow<'a, str>>,
+}
+
 /// What an operation subscribes to, if it does.
 pub(super) fn kind(op: &str) -> Option<Kind> {
-    SUBSCRIBING.iter().find(|(name, _)| *name == op).map(|(_, kind)| *kind)
+    let known = SUBSCRIBING.iter().find(|(name, _)| *name == op).map(|(_, kind)| *kind);
+    known.or_else(|| (op == OBSERVE).then_some(Kind::Everywhere))
 }
 
 /// A subscription to one or more topics of a kind.
@@ -38,6 +60,8 @@ pub(super) struct Subscription {
     encoding: Encoding,
     /// By topic: whether it is heard.
     up: Vec<bool>,
+    /// Of key events: whether the server is known to tell of them, and which are wanted; without any, all.
+    observes: Option<(bool, Vec<String>)>,
     answered: bool,
     interrupted: bool,
     topics: Vec<Box<dyn Send + Sync>>,
@@ -58,7 +82,7 @@ pub(super) enum Told {
 impl Subscription {
     /// Begins to listen. The answer is sent when the database has confirmed it.
     pub(super) fn begin(
-        caller: &Caller,
+        caller: &Arc<Caller>,
         database: usize,
         mailbox: &Arc<Mailbox>,
         kind: Kind,
@@ -67,18 +91,33 @@ impl Subscription {
         key: u32,
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
-        let mut arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
-        let slow = match arguments.remove("slow") {
-            None => Slow::Close,
-            Some(Given::Json(value)) if value.get() == "\"close\"" => Slow::Close,
-            Some(Given::Json(value)) if value.get() == "\"drop\"" => Slow::Drop,
-            Some(_) => return Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
+        let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
+        let (names, slow, observes) = match kind {
+            Kind::Everywhere => {
+                let given: Observing<'_> = request::document(document, "args", OBSERVING)?;
+                let keys = words(caller, database, "psubscribe", &Arguments::of("patterns", given.keys), &options);
+                let keys = keys.map_err(|error| error.param("keys"))?;
+                let names = keys.iter().map(|glob| observe::topic(glob).name).collect();
+                let events = given.events.unwrap_or_default().into_iter().map(Cow::into_owned).collect();
+                (names, Slow::read(given.slow.as_deref())?, Some((false, events)))
+            }
+            _ => {
+                let mut arguments = Arguments::from_json(document)?;
+                let slow = match arguments.remove("slow") {
+                    None => Slow::read(None)?,
+                    Some(Given::Json(value)) => Slow::read(Some(value.get().trim_matches('"')))?,
+                    Some(_) => Slow::read(Some(""))?,
+                };
+                (words(caller, database, &frame.op, &arguments, &options)?, slow, None)
+            }
         };
-        let operation = find(&frame.op).ok_or_else(super::super::unknown_operation)?;
-        super::super::call::check_supported(caller.database(database), operation)?;
-        let mut command = BytesMut::new();
-        operation.operation().encode_any(&arguments, &options.rules(&caller.worker.shared), &mut command)?;
-        let names = names(&command);
+        if observes.is_some() {
+            let (caller, mailbox) = (caller.clone(), mailbox.clone());
+            caller.worker.tasks.clone().spawn(async move {
+                let outcome = check_notifications(caller.database(database)).await;
+                mailbox.push(Item::Checked(key, outcome));
+            });
+        }
         let dropped = Arc::new(AtomicU64::new(0));
         let channels = &caller.database(database).channels;
         let listen = |(index, name): (usize, Bytes)| {
@@ -87,7 +126,35 @@ impl Subscription {
         };
         let up = vec![false; names.len()];
         let topics = names.into_iter().enumerate().map(listen).collect();
-        Ok(Self { id, encoding: options.encoding, up, answered: false, interrupted: false, topics })
+        Ok(Self { id, encoding: options.encoding, up, observes, answered: false, interrupted: false, topics })
+    }
+
+    /// The server tells of what is observed, or does not.
+    pub(super) fn checked(&mut self, caller: &Caller, outcome: Result<(), Error>) -> Told {
+        match outcome {
+            Err(error) => self.over(caller, &error),
+            Ok(()) => {
+                if let Some((checked, _)) = &mut self.observes {
+                    *checked = true;
+                }
+                self.begun()
+            }
+        }
+    }
+
+    /// Answers the call once all of it is heard.
+    fn begun(&mut self) -> Told {
+        let waits = self.observes.as_ref().is_some_and(|(checked, _)| !checked);
+        if self.answered || waits || !self.up.iter().all(|up| *up) {
+            return Told::Nothing;
+        }
+        self.answered = true;
+        let mut text = Vec::with_capacity(64);
+        open(Some(&self.id), &mut text);
+        text.extend_from_slice(b",\"result\":{\"subscription\":");
+        self.id.write(&mut text);
+        text.extend_from_slice(b"}}");
+        Told::Begun(text)
     }
 
     /// Whether its call has been answered.
@@ -106,7 +173,15 @@ impl Subscription {
         match event {
             Event::Message(message) => {
                 let mut text = self.text();
-                text.extend_from_slice(event::members(message, self.encoding));
+                let Some((_, events)) = &self.observes else {
+                    text.extend_from_slice(event::members(message, self.encoding));
+                    return Told::Text(text);
+                };
+                let Some((key, name)) = observe::read(message) else { return Told::Nothing };
+                if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
+                    return Told::Nothing;
+                }
+                text.extend_from_slice(&event::key_members(key, name, self.encoding));
                 Told::Text(text)
             }
             Event::Subscribed => {
@@ -115,13 +190,7 @@ impl Subscription {
                     return Told::Nothing;
                 }
                 if !self.answered {
-                    self.answered = true;
-                    let mut text = Vec::with_capacity(64);
-                    open(Some(&self.id), &mut text);
-                    text.extend_from_slice(b",\"result\":{\"subscription\":");
-                    self.id.write(&mut text);
-                    text.extend_from_slice(b"}}");
-                    return Told::Begun(text);
+                    return self.begun();
                 }
                 if !std::mem::take(&mut self.interrupted) {
                     return Told::Nothing;
@@ -179,14 +248,25 @@ impl Subscription {
     }
 }
 
+const OBSERVING: &str = "{\"keys\": [\"cart:*\", …], \"events\"?: [\"set\", \"expired\", …], \"slow\"?: \"close\" | \"drop\"}";
+
+/// What an operation's arguments are as words.
+fn words(caller: &Caller, database: usize, operation: &str, arguments: &Arguments<'_>, options: &Options) -> Result<Vec<Bytes>, Error> {
+    let operation = find(operation).ok_or_else(super::super::unknown_operation)?;
+    super::super::call::check_supported(caller.database(database), operation)?;
+    let mut command = BytesMut::new();
+    operation.operation().encode_any(arguments, &options.rules(&caller.worker.shared), &mut command)?;
+    Ok(names(&command))
+}
+
 /// The words behind the first of an encoded command.
 pub(super) fn names(command: &[u8]) -> Vec<Bytes> {
     let mut reader = Reader::new(command);
     let words = std::iter::from_fn(|| {
         loop {
             match reader.read().ok()? {
-                Item::Bulk(Some(word)) => return Some(Bytes::copy_from_slice(word)),
-                Item::Array(_) => {}
+                Reply::Bulk(Some(word)) => return Some(Bytes::copy_from_slice(word)),
+                Reply::Array(_) => {}
                 _ => return None,
             }
         }

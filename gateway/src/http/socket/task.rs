@@ -365,7 +365,13 @@ impl Socket {
             let text = match self.mailbox.pop()? {
                 Item::Answer(answer) => return Some(self.answer(answer)),
                 Item::Text(text) => text,
-                Item::Heard { subscription, topic, event } => match self.hear(subscription, topic, &event) {
+                Item::Heard { subscription, topic, event } => {
+                    match self.tell(subscription, |subscription, caller| subscription.hear(caller, topic, &event)) {
+                        Some(text) => text,
+                        None => continue,
+                    }
+                }
+                Item::Checked(key, outcome) => match self.tell(key, |subscription, caller| subscription.checked(caller, outcome)) {
                     Some(text) => text,
                     None => continue,
                 },
@@ -399,10 +405,11 @@ impl Socket {
         WireFrame::message(text, code, last)
     }
 
-    fn hear(&mut self, key: u32, topic: usize, event: &crate::backend::channels::Event) -> Option<Vec<u8>> {
+    /// What a subscription makes of something, for its client.
+    fn tell(&mut self, key: u32, what: impl FnOnce(&mut Subscription, &Caller) -> Told) -> Option<Vec<u8>> {
         // What was on its way to one that has ended is for nobody.
         let subscription = self.subscriptions.get_mut(&key)?;
-        match subscription.hear(&self.caller, topic, event) {
+        match what(subscription, &self.caller) {
             Told::Nothing => None,
             Told::Text(text) => Some(text),
             Told::Begun(text) => {

@@ -95,7 +95,7 @@ fn by_name(operation: &Operation) -> Value {
         Mode::Blocking(reason) => {
             description += &format!(" {reason}, for as long as its timeout, the call's deadline and `sockets.maxWait` let it.");
         }
-        Mode::Streaming(reason) | Mode::Session(reason) => description += &format!(" Not available yet: {reason}."),
+        Mode::Streaming(reason) | Mode::Session(reason) => description += &format!(" Not by a call over HTTP: {reason}."),
     }
     if let Some(cluster) = operation.in_cluster() {
         description += &format!(" In a cluster: {cluster}.");

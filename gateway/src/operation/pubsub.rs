@@ -10,6 +10,7 @@ use super::{Access, Class, Command, Example, Group, Mode, Operation, Since, Spli
 use crate::error::Code;
 
 const WHY: &str = "A subscription is answered for as long as it lasts, which takes a WebSocket";
+const END: &str = "A subscription over a WebSocket ends by `cancel`";
 
 /// The operations of the group, in the order of their names.
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -149,7 +150,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         since: Since::both("2.0.0"),
         params: &[Param::optional("patterns", Kind::List(&Bytes, Count::Omitted), "Globs; all of them if absent")],
         reply: Shape::Raw,
-        mode: Mode::Streaming(WHY),
+        mode: Mode::Streaming(END),
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
         split: Split::Never,
@@ -213,7 +214,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         since: Since::both("7.0.0"),
         params: &[Param::optional("shardchannels", Kind::List(&Bytes, Count::Omitted), "Shard channels; all of them if absent")],
         reply: Shape::Raw,
-        mode: Mode::Streaming(WHY),
+        mode: Mode::Streaming(END),
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
         split: Split::Never,
@@ -234,7 +235,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         since: Since::both("2.0.0"),
         params: &[Param::optional("channels", Kind::List(&Bytes, Count::Omitted), "Channels; all of them if absent")],
         reply: Shape::Raw,
-        mode: Mode::Streaming(WHY),
+        mode: Mode::Streaming(END),
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
         idempotent: true,
         split: Split::Never,

@@ -35,7 +35,7 @@ fn entry(operation: &Operation) -> String {
     match operation.mode {
         Mode::Call => {}
         Mode::Blocking(reason) => lines.push(format!("{}: [by name, and on its own](../api/waiting.md).\n", cell(reason))),
-        Mode::Streaming(reason) | Mode::Session(reason) => lines.push(format!("**Not available yet**: {}.\n", cell(reason))),
+        Mode::Streaming(reason) | Mode::Session(reason) => lines.push(format!("**Not by a call over HTTP**: {}.\n", cell(reason))),
     }
     lines.push(format!("- {}", command(operation)));
     for route in operation.routes {
@@ -56,9 +56,12 @@ fn entry(operation: &Operation) -> String {
         lines.push("\n| argument | is | |\n|---|---|---|".into());
         rows(operation.params, "", &mut lines);
     }
-    let path = format!("localhost:3000/api/v1/redis/{}", operation.name);
-    let arguments = operation.example.arguments.replace('\'', r"'\''");
-    lines.push(format!("\n```bash\ncurl -X POST {path} -d '{arguments}'\n```\n\n```json\n{}\n```\n", operation.example.answer));
+    if operation.mode.has_reply() {
+        let path = format!("localhost:3000/api/v1/redis/{}", operation.name);
+        let arguments = operation.example.arguments.replace('\'', r"'\''");
+        lines.push(format!("\n```bash\ncurl -X POST {path} -d '{arguments}'\n```\n\n```json\n{}\n```", operation.example.answer));
+    }
+    lines.push(String::new());
     lines.join("\n")
 }
 

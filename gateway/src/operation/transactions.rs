@@ -7,7 +7,7 @@ use super::shape::Shape;
 use super::{Access, Command, Example, Group, Mode, Operation, Since, Split};
 use crate::error::Code;
 
-const WHY: &str = "A transaction is about its own connection";
+const WHY: &str = "A transaction is about its own connection, which takes a session over a WebSocket";
 
 /// The operations of the group, in the order of their names.
 pub(super) const OPERATIONS: &[Operation] = &[

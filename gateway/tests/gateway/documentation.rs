@@ -1,5 +1,7 @@
 //! What README and the guide tell people to type: every `sh` block is run by a shell, one file after the other on fresh data.
 //! A `json` block that follows is the answer to its last command, where `…` is whatever it is; without one, it succeeds.
+//! A `frames` block is what is sent (`→`) and received (`←`) over a WebSocket of its own. Frames that follow each other may
+//! come in any order.
 
 use std::{
     fs,
@@ -11,9 +13,9 @@ use serde_json::Value;
 
 use crate::support::App;
 
-struct Block {
-    script: String,
-    answer: Option<Value>,
+enum Block {
+    Shell { script: String, answer: Option<Value> },
+    Frames(String),
 }
 
 /// The blocks of a page that are run.
@@ -29,10 +31,11 @@ fn blocks(page: &Path) -> Vec<Block> {
         }
         let (language, content) = part.split_once('\n').unwrap_or((part, ""));
         match (language, blocks.last_mut()) {
-            ("sh", _) => blocks.push(Block { script: content.to_owned(), answer: None }),
-            ("json", Some(block)) if answers => {
-                let answer = serde_json::from_str(content);
-                block.answer = Some(answer.unwrap_or_else(|error| panic!("{}: {error}: {content}", page.display())));
+            ("sh", _) => blocks.push(Block::Shell { script: content.to_owned(), answer: None }),
+            ("frames", _) => blocks.push(Block::Frames(content.to_owned())),
+            ("json", Some(Block::Shell { answer, .. })) if answers => {
+                let written = serde_json::from_str(content);
+                *answer = Some(written.unwrap_or_else(|error| panic!("{}: {error}: {content}", page.display())));
             }
             _ => {}
         }
@@ -69,6 +72,29 @@ fn is_as_written(written: &Value, found: &Value) -> bool {
     }
 }
 
+/// Says over a socket what a block says, and hears what it hears.
+fn converse(app: &App, block: &str, page: &str) -> usize {
+    let mut socket = app.anonymous().socket("ws");
+    let mut lines = block.lines().peekable();
+    let mut compared = 0;
+    while let Some(line) = lines.next() {
+        let Some(written) = line.strip_prefix("← ") else {
+            socket.send(line.strip_prefix("→ ").unwrap_or_else(|| panic!("{page}: a frame begins with → or ←: {line}")));
+            continue;
+        };
+        let mut expected = vec![written];
+        expected.extend(std::iter::from_fn(|| lines.next_if(|line| line.starts_with("← "))).map(|line| &line["← ".len()..]));
+        while !expected.is_empty() {
+            let found = socket.json();
+            let place = expected.iter().position(|written| is_as_written(&serde_json::from_str(written).unwrap(), &found));
+            let place = place.unwrap_or_else(|| panic!("{page}:\nsays one of {expected:#?}\nfound {found}"));
+            expected.remove(place);
+            compared += 1;
+        }
+    }
+    compared
+}
+
 #[test]
 fn what_the_pages_say_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -80,8 +106,17 @@ fn what_the_pages_say_works() {
     let (mut count, mut compared) = (0, 0);
     for page in [vec![root.join("README.md")], pages(&root.join("docs/src"))].concat() {
         app.redis.clear();
-        for Block { script, answer } in blocks(&page) {
-            let place = format!("{}:\n{script}\n", page.strip_prefix(root).unwrap().display());
+        let name = page.strip_prefix(root).unwrap().display();
+        for block in blocks(&page) {
+            count += 1;
+            let (script, answer) = match block {
+                Block::Shell { script, answer } => (script, answer),
+                Block::Frames(frames) => {
+                    compared += converse(&app, &frames, &name.to_string());
+                    continue;
+                }
+            };
+            let place = format!("{name}:\n{script}\n");
             assert!(script.contains("curl") && script.contains("localhost:"), "{place}`sh` is for what is run here; `bash` for the rest");
             let script = script.replace("localhost:3000", &data).replace("localhost:9090", &operations);
             let output = Command::new("sh").args(["-euc", &script]).env("CURL_HOME", home.path()).current_dir(&home).output().unwrap();
@@ -98,7 +133,6 @@ fn what_the_pages_say_works() {
                 assert!(is_as_written(&answer, &found), "{place}says   {answer}\nanswer {found}");
                 compared += 1;
             }
-            count += 1;
         }
     }
     assert!(count > 20 && compared > 15, "{count} {compared}");

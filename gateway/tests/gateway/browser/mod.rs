@@ -1,6 +1,7 @@
 //! Pages of the gateway in a browser, used as people use them: Debian's Chromium, driven by WebDriver. Everything waits for
 //! what it needs, so that a slow machine is only slow.
 
+mod board;
 mod docs;
 
 use std::{
@@ -12,7 +13,13 @@ use std::{
 };
 
 use axum::http::Method;
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element, error::CmdError, key::Key, wd::WebDriverCompatibleCommand};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    elements::Element,
+    error::CmdError,
+    key::Key,
+    wd::{WebDriverCompatibleCommand, WindowHandle},
+};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -20,10 +27,9 @@ use url::{ParseError, Url};
 
 use crate::support::{Process, SOON, until};
 
-/// How long to wait before another look at a page.
 /// How long a page may take: it is large, and tests share the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
+/// How long to wait before another look at a page.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A window without a screen. Dropping it ends the browser.
@@ -76,6 +82,23 @@ impl Browser {
 
     pub fn open(&self, url: &str) {
         self.runtime.block_on(self.client.goto(url)).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Opens another tab beside those that are there; it is the one that is used from now on.
+    pub fn open_beside(&self, url: &str) -> WindowHandle {
+        let tab = self.wait(url, self.client.new_window(true)).handle;
+        self.switch(&tab);
+        self.open(url);
+        tab
+    }
+
+    /// The tab that is used.
+    pub fn tab(&self) -> WindowHandle {
+        self.wait("the tab", self.client.window())
+    }
+
+    pub fn switch(&self, tab: &WindowHandle) {
+        self.wait(tab, self.client.switch_to_window(tab.clone()));
     }
 
     /// The first element of a CSS selector, as soon as it is there.

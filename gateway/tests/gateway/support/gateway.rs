@@ -12,10 +12,13 @@ use super::{Client, Connection, Port, Process, Redis, Response, SOON, until};
 /// Part of the keys and values of tests: no log line and no metric may hold it.
 pub const MARKER: &str = "sesame";
 
+const BUILT: &str = "cargo builds it";
+
 pub struct Gateway {
     pub data: Port,
     pub operations: Port,
     folder: tempfile::TempDir,
+    command: Command,
     process: Process,
     ended: bool,
 }
@@ -45,9 +48,18 @@ impl Gateway {
             command.args(["--set", setting]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("log")).unwrap());
-        let gateway = Self { data, operations, process: Process::start(&mut command, "cargo builds it"), folder, ended: false };
+        let process = Process::start(&mut command, BUILT);
+        let gateway = Self { data, operations, command, process, folder, ended: false };
         until("the operations listener", SOON, || gateway.operations("/livez"));
         gateway
+    }
+
+    /// Starts it again at the same place after it has ended.
+    pub fn start_again(&mut self) {
+        assert!(self.ended, "it runs");
+        self.process = Process::start(&mut self.command, BUILT);
+        self.ended = false;
+        until("readiness", SOON, || self.is_ready().then_some(()));
     }
 
     /// A client that says nothing of who it is.

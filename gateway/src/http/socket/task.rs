@@ -58,6 +58,8 @@ const ROUNDS: usize = 8;
 const LARGE: usize = 16 << 10;
 /// How long a client may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long one may take that was too slow.
+const SLOW_FAREWELL: Duration = Duration::from_secs(30);
 /// A client is asked to come back within this time.
 const COME_BACK: u64 = 1000;
 
@@ -304,7 +306,12 @@ impl Socket {
             // What is sent by half has not reached its client.
             self.taken.clear();
         }
-        let until = Instant::now() + FAREWELL;
+        // Nothing more is heard for it.
+        self.subscriptions.clear();
+        self.flows.clear();
+        // One that is slow to read is slow to read this as well.
+        let patience = if code == CloseCode::Policy { SLOW_FAREWELL } else { FAREWELL };
+        let until = Instant::now() + patience;
         self.state = State::Closing(until);
         self.timer.as_mut().reset(until);
         // If it cannot be sent the client has gone already.

@@ -122,7 +122,8 @@ fn entries_are_handed_out_until_they_are_acknowledged() {
 #[test]
 fn what_a_dead_consumer_left_is_taken_over_and_poison_is_moved_aside() {
     let app = App::start();
-    let consume = |name: &str| json!({ "key": "{s}", "group": "g", "consumer": name, "claimAfter": "200ms", "maxDeliveries": 2, "aside": "{s}:aside" });
+    let consume =
+        |name: &str| json!({ "key": "{s}", "group": "g", "consumer": name, "claimAfter": "2s", "maxDeliveries": 2, "aside": "{s}:aside" });
     app.redis.line("XADD {s} 1-0 n good");
     app.redis.line("XADD {s} 2-0 n poison");
     let mut dead = app.anonymous().socket("ws");

@@ -106,7 +106,9 @@ impl Queue {
             return;
         }
         let total = self.shared.queued_bytes.fetch_add(size, Relaxed) + size;
-        if inner.bytes + size > self.shared.max_queued_bytes || total > self.shared.max_total_queued_bytes {
+        // One that is larger than the queue passes when it is alone, or it never would.
+        let is_full = inner.bytes > 0 && inner.bytes + size > self.shared.max_queued_bytes;
+        if is_full || total > self.shared.max_total_queued_bytes {
             self.shared.queued_bytes.fetch_sub(size, Relaxed);
             self.counters.dropped.fetch_add(1, Relaxed);
             let source = match self.slow {

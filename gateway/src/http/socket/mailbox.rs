@@ -89,7 +89,8 @@ impl Mailbox {
     }
 
     fn has_room(&self, inner: &Inner, bytes: usize) -> bool {
-        inner.bytes + bytes <= self.shared.max_queued_bytes
+        // One that is larger than the queue passes when it is alone, or it never would.
+        (inner.bytes == 0 || inner.bytes + bytes <= self.shared.max_queued_bytes)
             && self.shared.queued_bytes.load(Relaxed) + bytes <= self.shared.max_total_queued_bytes
     }
 

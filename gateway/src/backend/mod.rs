@@ -40,6 +40,9 @@ pub trait Backend: Send + Sync {
     /// happen as one. Waits for a free one until the deadline.
     fn own<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>>;
 
+    /// As [`own`](Self::own), for who keeps it for long: from those for what waits, so that calls find theirs.
+    fn hold<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>>;
+
     /// Carries out one command that may wait for long, on a connection of its own. Waits for a free one, and for the answer,
     /// until `until`; then the command is withdrawn, and the answer is what the database says to one that has waited in
     /// vain. The same happens when the future is dropped; what the command has taken by then is put back.

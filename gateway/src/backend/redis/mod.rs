@@ -150,6 +150,13 @@ impl Backend for Redis {
         })
     }
 
+    fn hold<'a>(&'a self, _: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
+        Box::pin(async move {
+            self.check_up()?;
+            Ok(Box::new(self.2.hold(deadline).await?) as Box<dyn Own>)
+        })
+    }
+
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {
         Box::pin(waiting::wait(self.clone(), operation, command, until, Arc::new(self.clone())))
     }

@@ -58,6 +58,12 @@ impl Waiting {
         Arc::new(Self { pool, endpoint, ended: CancellationToken::new(), returned, lost, unknown })
     }
 
+    /// A connection for who keeps it for long.
+    pub(super) async fn hold(&self, deadline: Instant) -> Result<Connection, Failure> {
+        let permit = self.pool.permit(deadline.min(Instant::now() + FREE)).await?;
+        self.pool.open(permit, deadline).await
+    }
+
     /// How many connections are in use, and how many wait for the next call.
     pub(super) fn sizes(&self) -> (usize, usize) {
         self.pool.sizes()

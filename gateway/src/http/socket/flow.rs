@@ -283,7 +283,7 @@ async fn follow_stream(outlet: &Outlet, key: Bytes, from: Option<String>, channe
 async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
     let failed = |failure: crate::backend::Failure| failure.error(true);
     let deadline = Instant::now() + outlet.caller.database(outlet.database).room.call_timeout;
-    let mut own = outlet.caller.database(outlet.database).backend.own(command, deadline).await.map_err(failed)?;
+    let mut own = outlet.caller.database(outlet.database).backend.hold(command, deadline).await.map_err(failed)?;
     entries::check(own.exchange(command, smallvec![true], deadline).await.map_err(failed)?)?;
     outlet.begun();
     loop {

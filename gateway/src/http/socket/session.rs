@@ -172,7 +172,7 @@ impl Running {
         let own = match &mut self.own {
             Some(own) => own,
             None => {
-                let own = self.caller.database(self.database).backend.own(command, deadline).await.map_err(failed)?;
+                let own = self.caller.database(self.database).backend.hold(command, deadline).await.map_err(failed)?;
                 self.own.insert(own)
             }
         };

@@ -25,6 +25,8 @@ struct Alone {
     node: Arc<Node>,
     slot: Option<usize>,
     own: Box<dyn Own>,
+    /// It is kept for long.
+    held: bool,
     /// Keys are watched here: what follows has to be here too.
     watching: bool,
 }
@@ -36,7 +38,7 @@ const APART: Failure =
     Failure { code: Code::CrossSlot, detail: "the keys do not live in the same slot; nothing was done", delivery: Delivery::Answered };
 
 /// A connection for some commands, whose keys have to live in one slot.
-pub(super) async fn own<'a>(cluster: &'a Arc<Cluster>, commands: &'a [u8], deadline: Instant) -> Result<Box<dyn Own>, Failure> {
+pub(super) async fn own<'a>(cluster: &'a Arc<Cluster>, commands: &'a [u8], held: bool, deadline: Instant) -> Result<Box<dyn Own>, Failure> {
     let (mut rest, mut slot, mut everywhere) = (commands, None, false);
     while let Some(command) = take_frame(&mut rest) {
         let words = words(command);
@@ -52,8 +54,13 @@ pub(super) async fn own<'a>(cluster: &'a Arc<Cluster>, commands: &'a [u8], deadl
         return Ok(Box::new(Everywhere(cluster.clone())));
     }
     let node = cluster.node_for(slot)?;
-    let own = node.redis.own(commands, deadline).await?;
-    Ok(Box::new(Alone { cluster: cluster.clone(), node, slot, own, watching: false }))
+    let own = at(&node, held, deadline).await?;
+    Ok(Box::new(Alone { cluster: cluster.clone(), node, slot, own, held, watching: false }))
+}
+
+/// A connection to one node.
+async fn at(node: &Node, held: bool, deadline: Instant) -> Result<Box<dyn Own>, Failure> {
+    if held { node.redis.hold(&[], deadline).await } else { node.redis.own(&[], deadline).await }
 }
 
 impl Alone {
@@ -66,7 +73,7 @@ impl Alone {
             return Ok(Some(redirect));
         }
         tokio::time::timeout_at(deadline, node.connected()).await.map_err(|_| MOVES)?;
-        let own = node.redis.own(&[], deadline).await?;
+        let own = at(&node, self.held, deadline).await?;
         std::mem::replace(&mut self.own, own).give_back();
         self.node = node;
         Ok(Some(redirect))
@@ -114,7 +121,7 @@ impl Own for Alone {
             {
                 self.slot = Some(slot);
                 self.node = self.cluster.node_for(Some(slot))?;
-                let own = self.node.redis.own(reads, deadline).await?;
+                let own = at(&self.node, self.held, deadline).await?;
                 std::mem::replace(&mut self.own, own).give_back();
             }
             for _ in 0..HOPS {

@@ -289,7 +289,11 @@ impl Backend for Handle {
     }
 
     fn own<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
-        Box::pin(alone::own(&self.0, commands, deadline))
+        Box::pin(alone::own(&self.0, commands, false, deadline))
+    }
+
+    fn hold<'a>(&'a self, commands: &'a [u8], deadline: Instant) -> BoxFuture<'a, Result<Box<dyn Own>, Failure>> {
+        Box::pin(alone::own(&self.0, commands, true, deadline))
     }
 
     fn wait(&self, operation: operation::Id, command: Bytes, until: Instant) -> BoxFuture<'static, Result<Taken, Failure>> {

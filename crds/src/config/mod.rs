@@ -182,7 +182,7 @@ section! {
         #[schemars(range(min = 1, max = 1_000_000))]
         max_connections: i32 = 10000;
         /// Connections to a database that each worker keeps for calls that cannot share one: transactions, conditional
-        /// changes, values and replies over 1 MiB.
+        /// changes, values over 1 MiB.
         #[schemars(range(min = 1, max = 10_000))]
         max_own_connections: i32 = 16;
         /// How long a call may take when it does not say (`DBX-Timeout`).

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{App, Client, Gateway, Proxy, Redis, SOON, until};
+use crate::support::{App, Client};
 
 fn octets(client: &Client) -> Client {
     client.with("Accept", "application/octet-stream").with("Content-Type", "application/octet-stream")
@@ -143,74 +143,4 @@ fn large_json_is_read_and_written_as_any() {
     client.post("get", r#"{"key":"octets"}"#).fails(422, "not_utf8", "");
     app.redis.run(&[b"SET", b"larger", &vec![b'x'; (4 << 20) + 1]]);
     client.post("get", r#"{"key":"larger"}"#).fails(413, "result_too_large", "");
-}
-
-#[test]
-fn nobody_waits_behind_a_large_collection() {
-    let redis = Redis::start();
-    let field = "x".repeat(1 << 20);
-    for number in 0..8 {
-        redis.run(&[b"HSET", b"h", number.to_string().as_bytes(), field.as_bytes()]);
-    }
-    redis.line("SET small 1");
-    let proxy = Proxy::to(redis.port.number);
-    let gateway = Gateway::launch(&format!("redis://127.0.0.1:{}", proxy.port), &["workers=1", "limits.callTimeout=20s"]);
-    until("readiness", SOON, || gateway.is_ready().then_some(()));
-    let client = gateway.anonymous();
-    let large: Vec<_> = (1..=2)
-        .map(|count| {
-            let client = client.clone();
-            let large = thread::spawn(move || client.post("hgetall", r#"{"key":"h"}"#));
-            until("a reply that stands still", SOON, || (proxy.held() == count).then_some(()));
-            // One may have been made before another connection was there.
-            until("an answer", SOON, || (client_with_patience(&gateway).get("strings/small").status == 200).then_some(()));
-            large
-        })
-        .collect();
-    for number in 1..=100 {
-        client.post("incr", r#"{"key":"n"}"#).is(&format!("{{\"result\":{number}}}"));
-    }
-    assert_eq!(proxy.held(), 2, "nobody was let through");
-    proxy.open();
-    for large in large {
-        let answer = large.join().unwrap();
-        assert_eq!((answer.status, answer.json()["result"]["7"].as_str().map(str::len)), (200, Some(field.len())));
-    }
-    until("the end of what is not needed", SOON, || {
-        (gateway.metric("dbx_backend_own_connections{database=\"redis\",state=\"busy\"}") < 0.5).then_some(())
-    });
-    client.get("strings/small").is(r#"{"result":"1"}"#);
-}
-
-fn client_with_patience(gateway: &Gateway) -> Client {
-    gateway.anonymous().with("DBX-Timeout", "200ms")
-}
-
-#[test]
-fn answers_find_their_calls_while_connections_change() {
-    let app = App::with(&["limits.maxOwnConnections=2", "limits.maxResultBytes=3MiB", "limits.callTimeout=20s", "workers=1"]);
-    for client in 0..8 {
-        app.redis.line(&format!("SET small:{client} {client}"));
-        app.redis.run(&[b"RPUSH", format!("large:{client}").as_bytes(), client.to_string().repeat(2 << 20).as_bytes()]);
-        app.redis.run(&[b"RPUSH", b"larger", &vec![b'x'; 1 << 20]]);
-    }
-    thread::scope(|scope| {
-        for number in 0..8 {
-            let client = app.anonymous();
-            scope.spawn(move || {
-                let small = format!(r#"{{"op":"get","args":{{"key":"small:{number}"}}}}"#);
-                let larger = r#"{"op":"lrange","args":{"key":"larger","start":0,"stop":-1}}"#;
-                for round in 1..=10 {
-                    let answer = client.post("lrange", format!(r#"{{"key":"large:{number}","start":0,"stop":-1}}"#));
-                    let text = answer.json()["result"][0].as_str().unwrap().to_owned();
-                    assert!(text.len() == 2 << 20 && text.starts_with(&number.to_string()));
-                    client.get(&format!("strings/small:{number}")).is(&format!(r#"{{"result":"{number}"}}"#));
-                    let results = client.post("pipeline", format!(r#"{{"calls":[{small},{larger},{small}]}}"#)).json()["result"].clone();
-                    assert_eq!((&results[0]["result"], &results[2]["result"]), (&number.to_string().into(), &number.to_string().into()));
-                    assert_eq!(results[1]["error"]["code"], "result_too_large");
-                    client.post("incr", format!(r#"{{"key":"count:{number}"}}"#)).is(&format!(r#"{{"result":{round}}}"#));
-                }
-            });
-        }
-    });
 }

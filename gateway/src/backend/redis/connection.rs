@@ -3,7 +3,7 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -11,11 +11,10 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Buf, Bytes, BytesMut};
 use dbx_crds::config::{Host, RedisAddress};
-use futures::future::Either;
 use smallvec::smallvec;
 use tokio::{
     io::AsyncWrite,
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     time::{Instant, Interval, MissedTickBehavior},
 };
 
@@ -41,13 +40,11 @@ const QUIET_TICKS: u32 = 5;
 /// Replies from this size on are handed out as they lie in the read buffer; smaller ones are copied, so that they do not
 /// keep the buffer alive.
 const COPY_BELOW: usize = 16 << 10;
-/// While a reply of more bytes than this arrives, new calls go to another connection.
-const LARGE: usize = 1 << 20;
 /// An empty write buffer larger than this is given back.
 const KEEP_BUFFER: usize = 1 << 20;
 
 /// Keeps a connection until the worker ends.
-pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoint>, spare: Arc<Semaphore>) {
+pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoint>) {
     let delays = || {
         let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_delay(LONGEST_PAUSE).with_jitter();
         builder.without_max_times().build()
@@ -61,12 +58,12 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
                 backoff = delays();
                 told.clear();
                 shared.lock().opened(supported);
-                let driver = Driver::new(stream, shared.clone());
+                let driver = Driver::new(stream, &shared);
                 let end = match (&endpoint.address, &primary) {
                     (RedisAddress::Sentinel(sentinels, name), Some(current)) => {
-                        drive(driver.following(), pin!(sentinel::moved(&endpoint, sentinels, name, current)), &endpoint, &spare).await
+                        driver.following().run(pin!(sentinel::moved(&endpoint, sentinels, name, current))).await
                     }
-                    _ => drive(driver, pin!(std::future::pending()), &endpoint, &spare).await,
+                    _ => driver.run(pin!(std::future::pending())).await,
                 };
                 let refused = match end.reason {
                     Reason::Io(error) => tls::explain(&error).unwrap_or_else(|| {
@@ -77,9 +74,7 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
                         Refused::new(Code::Unavailable, "the connection to the database was lost", "another server is the primary")
                     }
                     Reason::Silent => Refused::new(Code::Unavailable, "the database stopped answering", "stopped answering"),
-                    Reason::Malformed | Reason::Large | Reason::Done => {
-                        Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2")
-                    }
+                    Reason::Malformed => Refused::new(Code::BackendError, "the database broke its protocol", "not RESP2"),
                 };
                 shared.lock().fail_all(end.written, refused.down.code, refused.down.detail);
                 refused
@@ -96,41 +91,6 @@ pub(super) async fn keep(name: String, shared: Arc<Shared>, endpoint: Arc<Endpoi
         tokio::time::sleep(backoff.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
-
-/// Drives a connection until it is of no use, or `moved` ends. While a large reply arrives, another takes its place if one can
-/// be had: then the first is only read to the end of what it was asked, and who calls now does not wait behind that.
-async fn drive(mut driver: Driver, mut moved: Pin<&mut impl Future<Output = ()>>, endpoint: &Endpoint, spare: &Arc<Semaphore>) -> End {
-    let reason = 'connections: loop {
-        match driver.run(moved.as_mut()).await {
-            Reason::Large => {}
-            reason => break reason,
-        }
-        let Ok(permit) = spare.clone().try_acquire_owned() else { continue };
-        let mut opening = pin!(connect(endpoint, Commands::Asked));
-        let opened = loop {
-            match futures::future::select(pin!(driver.run(moved.as_mut())), opening.as_mut()).await {
-                // The next large reply: the other connection is on its way already.
-                Either::Left((Reason::Large, _)) => {}
-                Either::Left((reason, _)) => break 'connections reason,
-                Either::Right((opened, _)) => break opened,
-            }
-        };
-        // Calls go on as they are.
-        let Ok(opened) = opened else { continue };
-        let mut fresh = Driver::new(opened.stream, driver.shared.clone());
-        fresh.following = driver.following;
-        let old = std::mem::replace(&mut driver, fresh).retire(opened.supported);
-        tokio::spawn(async move {
-            old.finish().await;
-            drop(permit);
-        });
-    };
-    // Refuse before failing those that wait, so that nobody queues in between.
-    driver.shared.lock().down = Some(LOST);
-    End { reason, written: driver.written }
-}
-
-const LOST: Down = Down { code: Code::Unavailable, detail: "the connection to the database was lost" };
 
 /// A connection on which everything before the first call has been said.
 pub(super) struct Opened {
@@ -191,10 +151,6 @@ enum Reason {
     Malformed,
     /// Another server is the primary.
     Moved,
-    /// A large reply has begun to arrive. The connection lives.
-    Large,
-    /// All that a retired connection was asked has been answered.
-    Done,
 }
 
 impl From<Malformed> for Reason {
@@ -203,9 +159,9 @@ impl From<Malformed> for Reason {
     }
 }
 
-struct Driver {
+struct Driver<'a> {
     stream: Stream,
-    shared: Arc<Shared>,
+    shared: &'a Shared,
     out: Vec<u8>,
     out_at: usize,
     written: u64,
@@ -216,13 +172,10 @@ struct Driver {
     heard: bool,
     quiet_ticks: u32,
     following: bool,
-    /// It has been told that a large reply arrives.
-    told: bool,
-    retired: bool,
 }
 
-impl Driver {
-    fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+impl<'a> Driver<'a> {
+    fn new(stream: Stream, shared: &'a Shared) -> Self {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (out, input) = (Vec::new(), BytesMut::with_capacity(COPY_BELOW));
@@ -240,8 +193,6 @@ impl Driver {
             heard: true,
             quiet_ticks: 0,
             following: false,
-            told: false,
-            retired: false,
         }
     }
 
@@ -251,41 +202,16 @@ impl Driver {
         self
     }
 
-    /// Runs until the connection is of no use, a large reply begins to arrive, or `moved` ends. It may be run again.
-    async fn run(&mut self, mut moved: Pin<&mut impl Future<Output = ()>>) -> Reason {
-        std::future::poll_fn(|context| match moved.as_mut().poll(context) {
+    /// Runs until the connection is of no use, or `moved` ends.
+    async fn run(mut self, mut moved: Pin<&mut impl Future<Output = ()>>) -> End {
+        let reason = std::future::poll_fn(|context| match moved.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Reason::Moved),
             Poll::Pending => self.poll(context),
         })
-        .await
-    }
-
-    /// Takes what has been queued away from those that call from now on, for whom another connection has been opened.
-    fn retire(mut self, supported: Vec<bool>) -> Self {
-        let mut inner = self.shared.lock();
-        let own = Inner {
-            queued: std::mem::take(&mut inner.queued),
-            position: inner.position,
-            waiting: std::mem::take(&mut inner.waiting),
-            waiting_replies: std::mem::take(&mut inner.waiting_replies),
-            ..Inner::default()
-        };
-        inner.opened(supported);
-        drop(inner);
-        self.shared = Arc::new(Shared { inner: Mutex::new(own), bounds: self.shared.bounds.clone() });
-        (self.retired, self.following) = (true, false);
-        self
-    }
-
-    /// Hands out what a retired connection still owes.
-    async fn finish(mut self) {
-        if self.shared.lock().waiting.is_empty() {
-            return;
-        }
-        let reason = self.run(pin!(std::future::pending())).await;
-        if !matches!(reason, Reason::Done) {
-            self.shared.lock().fail_all(self.written, LOST.code, LOST.detail);
-        }
+        .await;
+        // Refuse before failing those that wait, so that nobody queues in between.
+        self.shared.lock().down = Some(Down { code: Code::Unavailable, detail: "the connection to the database was lost" });
+        End { reason, written: self.written }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
@@ -299,7 +225,10 @@ impl Driver {
         if let Poll::Ready(Err(error)) = self.write(context) {
             return Poll::Ready(Reason::Io(error));
         }
-        self.read(context)
+        match self.read(context) {
+            Poll::Ready(reason) => Poll::Ready(reason),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Writes all that is queued.
@@ -341,15 +270,6 @@ impl Driver {
             if let Err(reason) = self.hand_out() {
                 return Poll::Ready(reason);
             }
-            if self.retired && self.shared.lock().waiting.is_empty() {
-                return Poll::Ready(Reason::Done);
-            }
-            let large = self.discarding || self.scanner.least(&self.input).max(self.input.len()) > LARGE;
-            if large && !self.told && !self.retired {
-                self.told = true;
-                return Poll::Ready(Reason::Large);
-            }
-            self.told &= large;
         }
     }
 

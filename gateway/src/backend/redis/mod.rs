@@ -1,6 +1,5 @@
 //! Redis: one multiplexed RESP2 connection per worker. Calls append to one buffer, a task of the worker writes what has
-//! gathered and hands out the replies in order. While a large reply arrives, another connection takes its place. While there is
-//! none, calls are refused at once: nothing queues.
+//! gathered and hands out the replies in order. While it is down, calls are refused at once: nothing queues.
 
 mod cluster;
 mod connection;
@@ -97,7 +96,7 @@ impl Redis {
         let pool = pool::Pool::new(endpoint.clone(), &bounds, bounds.own, full);
         let waiting = waiting::Waiting::new(endpoint.clone(), &bounds);
         let shared = Arc::new(Shared { inner: Mutex::new(inner), bounds });
-        let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint, pool.spare()));
+        let task = tokio::spawn(connection::keep(name, shared.clone(), endpoint));
         (Self(shared, pool, waiting), task.abort_handle())
     }
 

@@ -71,11 +71,6 @@ impl Pool {
         (self.size - self.free.available_permits(), self.idle().len())
     }
 
-    /// What bounds connections beside the one that calls share.
-    pub(super) fn spare(&self) -> Arc<Semaphore> {
-        self.free.clone()
-    }
-
     /// The connection used last, or a new one.
     pub(super) async fn take(self: &Arc<Self>, deadline: Instant) -> Result<Connection, Failure> {
         let permit = self.permit(deadline).await?;

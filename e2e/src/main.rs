@@ -1,8 +1,9 @@
-//! The client that the tests run inside the cluster: one call, or steady traffic whose counts it prints.
+//! The client that the tests run inside the cluster: one call, or steady traffic over HTTP or WebSockets whose counts it prints.
 
 #![expect(clippy::print_stdout, reason = "its standard output is what the tests read")]
 
 mod connection;
+mod sockets;
 mod traffic;
 
 use std::{
@@ -15,7 +16,8 @@ use traffic::Plan;
 
 const USAGE: &str = "usage: dbx-e2e call METHOD URL [BODY]                      makes one call, prints status and body
        dbx-e2e traffic URL KEPT NEW PAUSE_MILLISECONDS          calls until it is ended: KEPT connections that are kept,
-                                                                NEW that are made anew for each call";
+                                                                NEW that are made anew for each call
+       dbx-e2e sockets URL COUNT PAUSE_MILLISECONDS             calls over COUNT WebSockets until it is ended";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,10 @@ fn run(arguments: &[&str]) -> Result<(), String> {
             let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text}: expected a number"));
             let pause = Duration::from_millis(number(pause)?.into());
             traffic::run(&Plan { target: Target::parse(url)?, kept: number(kept)?, new: number(new)?, pause })
+        }
+        ["sockets", url, count, pause] => {
+            let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text}: expected a number"));
+            sockets::run(url, number(count)?, Duration::from_millis(number(pause)?.into()))
         }
         _ => Err(USAGE.into()),
     }

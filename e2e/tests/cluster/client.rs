@@ -11,7 +11,7 @@ use kube::{
     Api,
     api::{DeleteParams, LogParams, PostParams},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
@@ -115,7 +115,14 @@ impl World {
         Ok(traffic)
     }
 
-    async fn client_pod(&self, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    /// The last line that a client has printed.
+    pub(crate) async fn last_line<T: DeserializeOwned>(&self, pod: &str) -> anyhow::Result<T> {
+        let params = LogParams { tail_lines: Some(1), ..LogParams::default() };
+        let log = self.api::<Pod>().logs(pod, &params).await?;
+        serde_json::from_str(log.trim()).with_context(|| log.clone())
+    }
+
+    pub(crate) async fn client_pod(&self, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let pod = serde_json::from_value(json!({
             "metadata": { "generateName": format!("{name}-") },
             "spec": {
@@ -139,9 +146,7 @@ impl World {
 
 impl Traffic<'_> {
     pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
-        let params = LogParams { tail_lines: Some(1), ..LogParams::default() };
-        let log = self.world.api::<Pod>().logs(&self.pod, &params).await?;
-        serde_json::from_str(log.trim()).with_context(|| log.clone())
+        self.world.last_line(&self.pod).await
     }
 
     /// Lets some more calls pass, then none may have failed since the traffic began.

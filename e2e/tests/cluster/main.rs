@@ -13,6 +13,7 @@ mod observe;
 mod quickstart;
 mod references;
 mod rollout;
+mod sockets;
 mod storage;
 mod suite;
 mod upgrade;

@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// The revision that the Deployment's controller counts.
-async fn revision(world: &World, name: &str) -> anyhow::Result<i64> {
+pub(crate) async fn revision(world: &World, name: &str) -> anyhow::Result<i64> {
     let deployment: Deployment = world.get(name).await?;
     let annotations = deployment.metadata.annotations.unwrap_or_default();
     Ok(annotations.get("deployment.kubernetes.io/revision").map_or("0", String::as_str).parse()?)
 }
 
 /// Waits until the Deployment has rolled out what came after a revision.
-async fn rolled(world: &World, name: &str, before: i64) {
+pub(crate) async fn rolled(world: &World, name: &str, before: i64) {
     world
         .until("a newer revision", DEADLINE, async || {
             let now = revision(world, name).await?;
@@ -34,7 +34,7 @@ async fn rolled(world: &World, name: &str, before: i64) {
 }
 
 /// Waits until the pods that are being replaced have ended, so that whatever they do wrong has been done.
-async fn ended(world: &World, selector: &str, count: usize) {
+pub(crate) async fn ended(world: &World, selector: &str, count: usize) {
     world
         .until("old pods have ended", DEADLINE, async || {
             let pods = world.api::<Pod>().list(&ListParams::default().labels(selector)).await?.items.len();
@@ -44,7 +44,7 @@ async fn ended(world: &World, selector: &str, count: usize) {
         .await;
 }
 
-fn selector(gateway: &DbxGateway) -> String {
+pub(crate) fn selector(gateway: &DbxGateway) -> String {
     gateway.status.clone().unwrap_or_default().selector.unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::BytesMut;
 use dbx_crds::config;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use smallvec::smallvec;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -433,35 +433,48 @@ impl Done {
             return write(frame);
         }
         let frame = frame.clone();
-        apart(shared, async move { write(&frame) }).await
+        Box::pin(apart(shared, async move { write(&frame) })).await
     }
 }
 
-/// Makes one call and waits for its reply.
-pub(super) async fn run(
+/// Makes one call and waits for its reply. What can be done at once is done before anybody waits, so that the arguments need not be
+/// kept.
+pub(super) fn run(
     worker: &Worker,
     database: &Database,
     id: Id,
     arguments: Result<Arguments<'_>, Error>,
     options: &Options,
-) -> Result<Done, Error> {
+) -> impl Future<Output = Result<Done, Error>> + Send {
     let started = Instant::now();
-    let mut in_flight = Some(InFlight::enter(&*database.room, 1)?);
-    let arguments = match arguments {
-        // Boxed, since its size would be that of every call.
-        Ok(arguments) if worker.shared.max_result_items.is_some() => {
-            Box::pin(sizes::one(&worker.shared, database, id, &arguments, options, started)).await.map(|()| arguments)
+    let entered = InFlight::enter(&*database.room, 1);
+    let begin = move |arguments: &Arguments<'_>| start(&worker.shared, database, id, arguments, options);
+    match (entered, arguments) {
+        (Ok(in_flight), Ok(arguments)) if worker.shared.max_result_items.is_some() => Either::Left(Box::pin(async move {
+            let asked = sizes::one(&worker.shared, database, id, &arguments, options, started).await;
+            let queued = asked.and_then(|()| begin(&arguments));
+            wait(worker, database, id, in_flight, queued, started, options).await
+        })),
+        (Ok(in_flight), arguments) => {
+            let queued = arguments.and_then(|arguments| begin(&arguments));
+            Either::Right(Either::Left(wait(worker, database, id, in_flight, queued, started, options)))
         }
-        arguments => arguments,
-    };
-    let queued = arguments.and_then(|arguments| start(&worker.shared, database, id, &arguments, options));
-    if matches!(queued, Ok(Queued { sent: Sent::Waiting(_), .. })) {
-        // What waits has a bound of its own, and takes no room from the others.
-        in_flight = None;
+        (Err(full), _) => Either::Right(Either::Right(std::future::ready(Err(full)))),
     }
-    let done = finish(worker, database, id, queued, started, options).await;
-    drop(in_flight);
-    done
+}
+
+async fn wait(
+    worker: &Worker,
+    database: &Database,
+    id: Id,
+    in_flight: InFlight<&Room>,
+    queued: Result<Queued, Error>,
+    started: Instant,
+    options: &Options,
+) -> Result<Done, Error> {
+    // What waits has a bound of its own, and takes no room from the others.
+    let _in_flight = (!matches!(queued, Ok(Queued { sent: Sent::Waiting(_), .. }))).then_some(in_flight);
+    finish(worker, database, id, queued, started, options).await
 }
 
 /// Waits for the reply of a call that was started, and counts it.

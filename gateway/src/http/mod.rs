@@ -160,16 +160,16 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
     };
     let incoming = Incoming { worker, database: &worker.databases[index], parts, id };
     if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
-        return events::channels::answer(incoming, source).await;
+        return Box::pin(events::channels::answer(incoming, source)).await;
     }
     if let Some(key) = events::streams::find(rest, &parts.method, parts.uri.query()) {
-        return events::streams::answer(incoming, key).await;
+        return Box::pin(events::streams::answer(incoming, key)).await;
     }
     match (rest, &parts.method) {
         ("ws", _) => socket::open(worker, Some(index), parts, id),
-        ("pipeline", &Method::POST) => pipeline::answer(incoming, body).await,
-        ("raw", &Method::POST) => raw::answer(incoming, body).await,
-        ("transaction", &Method::POST) => transaction::answer(incoming, body).await,
+        ("pipeline", &Method::POST) => Box::pin(pipeline::answer(incoming, body)).await,
+        ("raw", &Method::POST) => Box::pin(raw::answer(incoming, body)).await,
+        ("transaction", &Method::POST) => Box::pin(transaction::answer(incoming, body)).await,
         ("pipeline" | "raw" | "transaction", method) => only_post(method),
         (name, &Method::POST) if !name.contains('/') => match operation::find(name) {
             Some(operation) => incoming.by_name(operation, body).await,

@@ -64,7 +64,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Re
     let body = if has_body { incoming.body(body).await? } else { Bytes::new() };
     let read = Read { path: variables, key: key.as_deref(), query, media, body: &body };
     if matches!(routes[0].1.choice, Choice::Part(_)) {
-        parts(incoming, &routes, &read, &options).await
+        Box::pin(parts(incoming, &routes, &read, &options)).await
     } else {
         one(incoming, resource, &routes, &read, &options).await
     }
@@ -227,7 +227,8 @@ async fn one(
         && let Some(place) = read.value(resource)?
         && given.len() == place.arguments.len()
     {
-        return bytes::read(incoming, place, parts, options, &preconditions).await;
+        // Boxed, as all that is rarer than what is below: what a request takes at most is moved with every request.
+        return Box::pin(bytes::read(incoming, place, parts, options, &preconditions)).await;
     }
     let done = if is_value || preconditions.is_empty() {
         let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
@@ -238,7 +239,7 @@ async fn one(
         done
     } else {
         let Some(place) = read.value(resource)? else { return Err(precondition::no_version(&preconditions)) };
-        let done = precondition::change(incoming, place, preconditions, id, &given, options).await?;
+        let done = Box::pin(precondition::change(incoming, place, preconditions, id, &given, options)).await?;
         found(&done, route, absent, conditional)?;
         done
     };

@@ -30,15 +30,12 @@ use crate::{
         self, Id,
         arguments::{Arguments, Given},
         param::Param,
-        route::{Choice, Method, Projection, Route},
+        route::{CONDITIONS, Choice, Method, Projection, Route},
     },
 };
 
 /// The query parameter that gives a key as base64: for keys that no path can hold.
 pub(super) const KEY_BASE64: &str = "keyBase64";
-
-/// Flags, and arguments with a value, under which a change may not be made.
-const CONDITIONS: (&[&str], &[&str]) = (&["nx", "xx", "gt", "lt"], &["ifeq", "ifne", "ifdeq", "ifdne"]);
 
 /// Answers a request for a resource.
 pub(super) async fn answer(incoming: Incoming<'_>, path: &str, body: Body) -> Result<Response<Body>, Error> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::param::{Effect, Kind, Param};
 use super::read::flat;
-use super::route::{Choice, Method, Projection, Route};
+use super::route::{CONDITIONS, Choice, Method, Projection, Route};
 use super::{Class, Group, Mode, Operation, Split, all, headers, links, position, schema};
 use crate::error::Code;
 use fixed::{components, own};
@@ -160,7 +160,11 @@ fn resource(method: Method, routes: &[(&Operation, &Route)]) -> Value {
             }
         }
     }
-    let errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| errors(operation)).chain([Code::KeyNotFound]).collect();
+    let mut errors: Vec<Code> = routes.iter().flat_map(|(operation, _)| errors(operation)).chain([Code::KeyNotFound]).collect();
+    let conditional = |param: &Param| CONDITIONS.0.contains(&param.name) || CONDITIONS.1.contains(&param.name);
+    if routes.iter().any(|(operation, _)| flat(operation.params).into_iter().any(conditional)) {
+        errors.push(Code::PreconditionFailed);
+    }
     // Who may do one of them may not do all.
     let class =
         routes.iter().map(|(operation, _)| operation.access.class).find(|class| *class == Class::Admin).unwrap_or(first.access.class);

@@ -241,7 +241,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::required("group", Bytes, "The group"),
             Param::required("id", Kind::Text, "The entry's id"),
         ],
-        reply: Shape::Word,
+        reply: Shape::Nullable(&Shape::Word),
         mode: Mode::Call,
         access: ACCESS,
         idempotent: false,

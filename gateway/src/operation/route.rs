@@ -1,5 +1,8 @@
 //! Where an operation is found as a resource.
 
+/// Flags, and arguments with a value, under which a change may not be made.
+pub const CONDITIONS: (&[&str], &[&str]) = (&["nx", "xx", "gt", "lt"], &["ifeq", "ifne", "ifdeq", "ifdne"]);
+
 /// A route of an operation, below `/api/v1/{database}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {

@@ -44,6 +44,8 @@ pub enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
         address: String,
     },
+    /// Print the AsyncAPI document.
+    Asyncapi,
     /// Print the OpenAPI document.
     Openapi,
     /// Print the reference of a group of operations, in Markdown, or without a group the names of all.

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             })
         }
         Command::Health { address } => cli::health(&address),
+        Command::Asyncapi => print(format!("{:#}\n", operation::asyncapi::document())),
         Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
         Command::Reference { group } => operation::reference::text(group.as_deref()).and_then(print),
         Command::ConfigSchema => print(format!("{:#}\n", dbx_crds::config::GatewayConfig::schema().as_value())),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The pages that are not under `/api/v1`.
-pub(super) const PATHS: &[&str] = &["/openapi.json", "/docs/errors"];
+pub(super) const PATHS: &[&str] = &["/asyncapi.json", "/openapi.json", "/docs/errors"];
 
 /// `/api/v1` and `/api/v1/whoami`.
 pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
@@ -47,8 +47,12 @@ pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Respon
 
 /// Everything that is not under `/api/v1`.
 pub(super) fn page(_worker: &Worker, method: &Method, path: &str) -> Result<Response<Body>, Error> {
+    static ASYNCAPI: OnceLock<String> = OnceLock::new();
     static OPENAPI: OnceLock<String> = OnceLock::new();
     match path {
+        "/asyncapi.json" => {
+            read_only(method, || respond::json(ASYNCAPI.get_or_init(|| operation::asyncapi::document().to_string()).as_str()))
+        }
         "/openapi.json" => read_only(method, || respond::json(OPENAPI.get_or_init(|| operation::openapi::document().to_string()).as_str())),
         "/docs/errors" => read_only(method, || respond::text("text/html; charset=utf-8", errors())),
         _ => match docs::part(path) {

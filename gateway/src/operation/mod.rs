@@ -3,6 +3,7 @@
 
 mod access;
 pub mod arguments;
+pub mod asyncapi;
 mod bitmaps;
 pub mod bounds;
 mod cluster;

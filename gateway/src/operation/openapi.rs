@@ -11,6 +11,7 @@ use super::read::flat;
 use super::route::{CONDITIONS, Choice, Method, Projection, Route};
 use super::{Class, Group, Mode, Operation, Split, all, headers, links, position, schema};
 use crate::error::Code;
+pub(super) use fixed::problem;
 use fixed::{components, own};
 
 /// The part of a path before an operation's name or a resource.

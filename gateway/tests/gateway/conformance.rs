@@ -1,10 +1,10 @@
-//! Every operation answers over HTTP what a plain client of the database gets for the same command and the same data.
+//! Every operation answers over HTTP and over a WebSocket what a plain client of the database gets for the same command and the same data.
 
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use dbx_gateway::operation::arguments::Arguments;
-use dbx_gateway::operation::encode::{Encoding, Rules};
+use dbx_gateway::operation::encode::{Encoding, Plan, Rules};
 use dbx_gateway::operation::render::Format;
 use dbx_gateway::operation::shape::Shape;
 use dbx_gateway::operation::{self, Group, Operation};
@@ -84,26 +84,54 @@ fn compare(redis: &Redis, gateway: &Gateway, operation: &Operation) -> Result<bo
         let lacks = frame.starts_with(b"-ERR unknown command") || frame.starts_with(b"-ERR unknown subcommand");
         return if lacks { Ok(false) } else { Err(format!("the server has it: {}", frame.escape_ascii())) };
     }
-    prepare(redis, operation);
-    let response = gateway.anonymous().post(name, arguments);
-    prepare(redis, operation);
-    let frame = redis.frame(&command);
-    let mut expected = Vec::new();
-    if let Err(error) = operation.render(&plan, &frame, &Format::default(), &mut expected) {
-        let (line, problem) = (error.redis.unwrap_or_default(), response.json());
-        let same = response.status >= 400 && problem["redis"] == line.as_str();
-        return if same { Ok(false) } else { Err(format!("{problem} is not {line}")) };
+    let mut answered = false;
+    for ask in [over_http, over_a_socket] {
+        prepare(redis, operation);
+        let answer = ask(gateway, operation);
+        prepare(redis, operation);
+        let frame = redis.frame(&command);
+        answered = same(operation, &plan, &frame, answer)?;
     }
-    let (found, expected) = (response.json(), serde_json::from_slice::<Value>(&expected).unwrap());
-    let varies = VARYING.iter().any(|(_, names)| names.contains(&name));
+    Ok(answered)
+}
+
+/// An answer, or a problem.
+type Answer = Result<Value, Value>;
+
+fn over_http(gateway: &Gateway, operation: &Operation) -> Answer {
+    let response = gateway.anonymous().post(operation.name, operation.example.arguments);
+    if response.status == 200 { Ok(response.json()) } else { Err(response.json()) }
+}
+
+fn over_a_socket(gateway: &Gateway, operation: &Operation) -> Answer {
+    let mut socket = gateway.anonymous().socket("ws");
+    socket.send(&format!(r#"{{"id":1,"op":"{}","args":{}}}"#, operation.name, operation.example.arguments));
+    let mut answer = socket.json();
+    socket.close();
+    let members = answer.as_object_mut().unwrap();
+    assert_eq!(members.remove("id"), Some(1.into()));
+    members.remove("error").map_or(Ok(answer), Err)
+}
+
+/// Whether an answer, which is what Redis says, is no error.
+fn same(operation: &Operation, plan: &Plan, frame: &[u8], answer: Answer) -> Result<bool, String> {
+    let mut expected = Vec::new();
+    if let Err(error) = operation.render(plan, frame, &Format::default(), &mut expected) {
+        let line = error.redis.unwrap_or_default();
+        let same = answer.as_ref().is_err_and(|problem| problem["redis"] == line.as_str());
+        return if same { Ok(false) } else { Err(format!("{answer:?} is not {line}")) };
+    }
+    let expected = serde_json::from_slice::<Value>(&expected).unwrap();
+    let found = answer.map_err(|problem| format!("{problem} is not {expected}"))?;
+    let varies = VARYING.iter().any(|(_, names)| names.contains(&operation.name));
     let same = if varies { shape(&found) == shape(&expected) || expected["result"].is_null() } else { found == expected };
-    if response.status != 200 || !same {
-        return Err(format!("{} is not {expected}", response.text()));
+    if !same {
+        return Err(format!("{found} is not {expected}"));
     }
     // What was shaped is all there: each value of the reply, as it came. A text is taken apart, a document is itself.
     if !varies && !is_text(&plan.shape) && found["encoding"].is_null() {
         let (told, mut values) = (leaves_of_json(&found), Vec::new());
-        leaves_of_reply(&mut Reader::new(&frame), &mut values);
+        leaves_of_reply(&mut Reader::new(frame), &mut values);
         if let Some(missing) = values.iter().find(|value| !told.contains(*value)) {
             return Err(format!("{missing} is not in {found}"));
         }

@@ -68,6 +68,7 @@ fn head_and_options_work_everywhere() {
         ("/api/v1", "GET, HEAD, OPTIONS"),
         ("/api/v1/whoami", "GET, HEAD, OPTIONS"),
         ("/api/v1/redis", "GET, HEAD, OPTIONS"),
+        ("/asyncapi.json", "GET, HEAD, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),
         ("/docs/errors", "GET, HEAD, OPTIONS"),
         ("/docs", "GET, HEAD, OPTIONS"),

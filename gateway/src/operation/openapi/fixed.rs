@@ -76,6 +76,7 @@ pub(super) fn own() -> Vec<(&'static str, &'static str, Value)> {
         ("/api/v1/{database}/pipeline", "post", pipeline),
         ("/api/v1/{database}/raw", "post", raw),
         ("/api/v1/{database}/transaction", "post", transaction),
+        ("/api/v1/{database}/ws", "get", super::super::asyncapi::opening()),
     ]
 }
 
@@ -98,22 +99,27 @@ pub(super) fn components() -> Value {
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A key or token, where the gateway asks for one"}},
         "parameters": headers::parameters(),
         "responses": responses,
-        "schemas": {"Problem": {
-            "type": "object",
-            "required": ["type", "title", "status", "detail", "code", "requestId", "retryable"],
-            "properties": {
-                "type": {"type": "string", "format": "uri-reference"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "code": {"type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>()},
-                "requestId": {"type": "string"},
-                "retryable": {"type": "boolean", "description": "The same call may be sent again and cannot do harm by that"},
-                "param": {"type": "string", "description": "The argument, parameter or header at fault"},
-                "position": {"type": "integer", "description": "The byte of the body at fault, counted from 0"},
-                "redis": {"type": "string", "description": "The error line of Redis"},
-                "outcome": {"const": "unknown", "description": "The call may or may not have been carried out"},
-            },
-        }},
+        "schemas": {"Problem": problem()},
+    })
+}
+
+/// What a failed call is told.
+pub(in crate::operation) fn problem() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code", "requestId", "retryable"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>()},
+            "requestId": {"type": "string"},
+            "retryable": {"type": "boolean", "description": "The same call may be sent again and cannot do harm by that"},
+            "param": {"type": "string", "description": "The argument, parameter or header at fault"},
+            "position": {"type": "integer", "description": "The byte of the body at fault, counted from 0"},
+            "redis": {"type": "string", "description": "The error line of Redis"},
+            "outcome": {"const": "unknown", "description": "The call may or may not have been carried out"},
+        },
     })
 }

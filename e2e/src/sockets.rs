@@ -25,6 +25,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 type Ended<T> = Result<T, Duration>;
 
 const REPORT: Duration = Duration::from_millis(250);
+/// How long the way to a new Service may take to lead there.
+const NEW_SERVICE: Duration = Duration::from_secs(30);
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Failures that are told in full.
@@ -132,9 +134,15 @@ impl Client {
     async fn run(mut self) {
         // Not all come at once.
         sleep(Duration::from_millis(u64::from(self.number) * 4)).await;
+        // Nodes learn of a new Service one after the other; until then its address is nobody's, or still leads to who had it before.
+        let (began, mut connected) = (Instant::now(), false);
         loop {
             let mut socket = match connect_async(&self.url).await {
                 Ok((socket, _)) => socket,
+                Err(_) if !connected && began.elapsed() < NEW_SERVICE => {
+                    sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
                 Err(tungstenite::Error::Http(answer)) if answer.status() == 503 => {
                     add(&self.counts.refused);
                     sleep(Duration::from_secs(1)).await;
@@ -146,6 +154,7 @@ impl Client {
                     continue;
                 }
             };
+            connected = true;
             self.counts.open.set(self.counts.open.get() + 1);
             let Err(after) = self.serve(&mut socket).await;
             self.counts.open.set(self.counts.open.get() - 1);

@@ -108,6 +108,8 @@ async fn floor(address: &str) -> anyhow::Result<()> {
     let (mut streams, mut number) = (Vec::new(), 0);
     loop {
         tokio::select! {
+            // Who has connected hears everything from now on.
+            biased;
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
                 stream.set_nodelay(true)?;

@@ -179,7 +179,9 @@ impl Socket {
                 // The client has gone, or all is said.
                 self.state = State::Ending;
             }
-            let progress = self.read(context) | std::mem::take(&mut self.wrote);
+            // What is written ends in good-bye when it was the last; else only what is read is followed by something.
+            let wrote = std::mem::take(&mut self.wrote) && !matches!(self.state, State::Running);
+            let progress = self.read(context) | wrote;
             if let State::Ending = self.state {
                 return Pin::new(self.stream.get_mut()).poll_shutdown(context).map(|_| ());
             }

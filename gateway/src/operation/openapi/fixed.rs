@@ -70,9 +70,34 @@ pub(super) fn own() -> Vec<(&'static str, &'static str, Value)> {
             "command": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
         },
     }, "example": {"command": ["SET", "a", "1"]}}}});
+    let stream = |id: &str, summary: &str, own: &[(&str, &str, bool, Value, &str)], errors: &[Code]| {
+        let mut parameters = parameters(["database", "encoding"]);
+        let slow =
+            ("slow", "query", false, json!({"enum": ["drop", "close"], "default": "close"}), "What happens when the client does not read");
+        for (name, place, required, schema, about) in own.iter().chain([&slow]) {
+            parameters.push(json!({"name": name, "in": place, "required": required, "schema": schema, "description": about}));
+        }
+        let errors = [&[Code::BackendDenied], errors].concat();
+        json!({"operationId": id, "tags": ["gateway"], "summary": summary, "parameters": parameters,
+            "responses": responses(&errors, json!({"content": {"text/event-stream": {"schema": {"type": "string"}}}}))})
+    };
+    let channel = stream(
+        "listen",
+        "Hears a channel as server-sent events",
+        &[
+            ("channel", "path", true, json!({"type": "string"}), "Any bytes, percent-encoded"),
+            ("sharded", "query", false, json!({"type": "boolean", "default": false}), "It is a shard channel"),
+        ],
+        &[],
+    );
+    let pattern = ("pattern", "query", true, json!({"type": "string"}), "A glob");
+    let pattern =
+        stream("listen_pattern", "Hears all channels that match a glob as server-sent events", &[pattern], &[Code::MissingArgument]);
     vec![
         ("/api/v1", "get", endpoint("databases", "The databases that the caller may use", Vec::new(), json!({}), &[])),
         ("/api/v1/whoami", "get", endpoint("whoami", "Who the caller is, and what it may do", Vec::new(), json!({"type": "object"}), &[])),
+        ("/api/v1/{database}/channels/{channel}", "get", channel),
+        ("/api/v1/{database}/channels", "get", pattern),
         ("/api/v1/{database}/pipeline", "post", pipeline),
         ("/api/v1/{database}/raw", "post", raw),
         ("/api/v1/{database}/transaction", "post", transaction),

@@ -65,6 +65,12 @@ pub(super) fn is_passing(error: &Error) -> bool {
     matches!(error.code, Code::Unavailable | Code::Timeout)
 }
 
+/// How long to wait before each attempt to read a stream again, without an end.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let delays = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_delay(Duration::from_secs(1));
+    delays.with_jitter().without_max_times().build()
+}
+
 /// Whether this is the id of an entry: `1526919030474-55`, or its first half.
 pub(super) fn is_id(id: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -118,8 +124,7 @@ impl Follower {
 
     fn pause(&self) -> Option<Duration> {
         let failures = usize::try_from(self.failures).ok()?.checked_sub(1)?;
-        let delays = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_delay(Duration::from_secs(1));
-        delays.with_jitter().without_max_times().build().nth(failures.min(8))
+        pauses().nth(failures.min(8))
     }
 
     async fn read(&self) -> Result<Option<Bytes>, Error> {

@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{
     operation::{self, Group, Id, param::Kind},
-    resp::{self, Item, Reader},
+    resp,
     scripts::{self, DIGITS, Sha},
     worker::Database,
 };
@@ -81,10 +81,7 @@ pub(super) fn learn(database: &Database, id: Id, command: &[u8], frame: &[u8]) {
 
 /// A word of a command.
 fn word_at(command: &[u8], at: usize) -> Option<&[u8]> {
-    let mut reader = Reader::new(command);
-    reader.read().ok()?;
-    (0..at).try_for_each(|_| reader.read().ok().map(|_| ()))?;
-    if let Item::Bulk(word) = reader.read().ok()? { word } else { None }
+    resp::words(command).get(at).copied()
 }
 
 /// Where the words of a command begin, and where those behind the first two do.

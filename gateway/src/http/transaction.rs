@@ -26,7 +26,7 @@ use crate::{
         arguments::{Arguments, Given},
         encode::Plan,
     },
-    resp::{self, Item, Reader},
+    resp,
     shared::Shared,
 };
 
@@ -251,12 +251,5 @@ fn read_watch(given: &Expectation<'_>, options: &Options, shared: &Shared) -> Re
 
 /// The last word of an encoded command.
 fn last_word(command: &[u8]) -> Vec<u8> {
-    let mut reader = Reader::new(command);
-    let mut last = Vec::new();
-    while let Ok(item) = reader.read() {
-        if let Item::Bulk(Some(word)) = item {
-            last = word.to_vec();
-        }
-    }
-    last
+    resp::words(command).last().map(|word| word.to_vec()).unwrap_or_default()
 }

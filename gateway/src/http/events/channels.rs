@@ -10,25 +10,21 @@ use axum::{
     body::Body,
     http::{Method, Response, header},
 };
-use bytes::{Bytes, BytesMut};
-use smallvec::smallvec;
-use tokio::{sync::oneshot, time::Instant};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{Queue, Slow, described, response, write};
 use crate::{
-    backend::{
-        self,
-        channels::{Event, Kind, Listener, Topic},
-    },
+    backend::channels::{Event, Kind, Listener, Topic},
     error::{self, Code, Error},
     http::{
-        Incoming, call, method_not_allowed,
+        Incoming, call, entries, method_not_allowed,
         request::{self, Query},
         resource::KEY_BASE64,
         respond,
     },
     operation::{encode::Encoding, event, observe},
-    resp::{self, Item, Reader},
+    resp::{Item, Reader},
     worker::Database,
 };
 
@@ -80,13 +76,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     if let Some(value) = take(&mut query, "encoding") {
         options.encoding = call::encoding(&value)?;
     }
-    if let Some(value) = take(&mut query, "slow") {
-        options.slow = match &*value {
-            "drop" => Slow::Drop,
-            "close" => Slow::Close,
-            _ => return Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
-        };
-    }
+    options.slow = Slow::read(take(&mut query, "slow").as_deref())?;
     let channels = &incoming.database.channels;
     let (topic, key_events) = match source {
         Source::Channel(raw) => {
@@ -99,11 +89,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
             (Topic { kind: Kind::Pattern, name: Bytes::from(pattern.into_owned()) }, false)
         }
         Source::Key(raw) => {
-            let key = match take(&mut query, KEY_BASE64) {
-                Some(text) if raw.is_empty() => request::base64(&text, KEY_BASE64)?.into(),
-                Some(_) => return Err(Error::new(Code::InvalidArgument, "the key is in the path already").param(KEY_BASE64)),
-                None => named(raw, "key")?,
-            };
+            let key = key(&mut query, raw)?;
             if !flag(&mut query, "observe")? {
                 return Err(Error::new(Code::InvalidArgument, "expected `true`, or nothing").param("observe"));
             }
@@ -153,11 +139,20 @@ pub(super) fn flag(query: &mut Query<'_>, name: &'static str) -> Result<bool, Er
     }
 }
 
-pub(super) fn named<'a>(raw: &'a str, param: &'static str) -> Result<Cow<'a, [u8]>, Error> {
+fn named<'a>(raw: &'a str, param: &'static str) -> Result<Cow<'a, [u8]>, Error> {
     let name = request::decode(raw)?;
     match &*name {
         b"" | b"." | b".." => Err(Error::new(Code::InvalidArgument, "paths cannot hold an empty name, `.` and `..`").param(param)),
         _ => Ok(name),
+    }
+}
+
+/// The key of a raw segment, or the query's.
+pub(super) fn key<'a>(query: &mut Query<'_>, raw: &'a str) -> Result<Cow<'a, [u8]>, Error> {
+    match take(query, KEY_BASE64) {
+        Some(text) if raw.is_empty() => Ok(request::base64(&text, KEY_BASE64)?.into()),
+        Some(_) => Err(Error::new(Code::InvalidArgument, "the key is in the path already").param(KEY_BASE64)),
+        None => named(raw, "key"),
     }
 }
 
@@ -173,10 +168,8 @@ pub(super) fn check_accept(incoming: &Incoming<'_>) -> Result<(), Error> {
 
 /// Asks whether the server tells of changes to keys. One that does not answer the question is believed to.
 pub(in crate::http) async fn check_notifications(database: &Database) -> Result<(), Error> {
-    let mut command = BytesMut::new();
-    resp::write_command(&mut command, &[b"CONFIG", b"GET", observe::SETTING.as_bytes()]);
-    let Ok(pending) = database.backend.submit(&command, smallvec![true]) else { return Ok(()) };
-    let Ok(frame) = backend::replies(pending, Instant::now() + database.room.call_timeout).await else { return Ok(()) };
+    let asked = entries::command(database, &[b"CONFIG", b"GET", observe::SETTING.as_bytes()]).await;
+    let Ok(frame) = asked else { return Ok(()) };
     let mut reader = Reader::new(&frame);
     let (Ok(Item::Array(Some(2))), Ok(_), Ok(Item::Bulk(Some(flags)))) = (reader.read(), reader.read(), reader.read()) else {
         return Ok(());

@@ -21,7 +21,12 @@ use axum::{
 use futures::{Stream, future::BoxFuture};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::{metrics::Counters, shared::Shared, worker::Worker};
+use crate::{
+    error::{Code, Error},
+    metrics::Counters,
+    shared::Shared,
+    worker::Worker,
+};
 
 /// A comment, which says that the stream lives.
 const HEARTBEAT: &[u8] = b":\n\n";
@@ -35,10 +40,21 @@ const OVERHEAD: usize = 64;
 /// What happens to a client that does not read fast enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slow {
-    /// It is told how many events it has missed.
+    /// What it has no room for is dropped, and it is told how much.
     Drop,
-    /// It is told so, and nothing more. What waited for it is forgotten.
+    /// It is closed. What waited for it is forgotten.
     Close,
+}
+
+impl Slow {
+    /// Reads what a client has chosen; without a choice it is closed.
+    pub(super) fn read(choice: Option<&str>) -> Result<Self, Error> {
+        match choice {
+            None | Some("close") => Ok(Self::Close),
+            Some("drop") => Ok(Self::Drop),
+            Some(_) => Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
+        }
+    }
 }
 
 /// Writes an event: its name, the id to go on from if there is one, and one line of data.

@@ -17,7 +17,6 @@ use crate::{
         Incoming, call,
         entries::{self, Follower, Next},
         request,
-        resource::KEY_BASE64,
     },
     operation::encode::Encoding,
 };
@@ -35,11 +34,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
     channels::check_accept(&incoming)?;
     let mut query = request::query(&incoming.parts.uri)?;
     let encoding = channels::take(&mut query, "encoding").map_or(Ok(Encoding::Utf8), |value| call::encoding(&value))?;
-    let key = match channels::take(&mut query, KEY_BASE64) {
-        Some(text) if raw.is_empty() => request::base64(&text, KEY_BASE64)?.into(),
-        Some(_) => return Err(Error::new(Code::InvalidArgument, "the key is in the path already").param(KEY_BASE64)),
-        None => channels::named(raw, "key")?,
-    };
+    let key = channels::key(&mut query, raw)?;
     if !channels::flag(&mut query, "follow")? {
         return Err(Error::new(Code::InvalidArgument, "expected `true`, or nothing").param("follow"));
     }

@@ -4,7 +4,6 @@
 
 use std::{borrow::Cow, collections::HashSet, str::FromStr, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config;
 use futures::{FutureExt, future::BoxFuture};
@@ -14,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     super::{
-        entries::{self, check, command, ids, is_passing, of_one},
+        entries::{self, check, command, ids, is_passing, of_one, pauses},
         request,
     },
     flow::{Ack, Outlet},
@@ -147,8 +146,7 @@ impl Loop<'_> {
             }
             if !std::mem::replace(&mut self.interrupted, true) {
                 self.outlet.tell(b",\"interrupted\":true}").await;
-                let delays = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50)).with_max_delay(Duration::from_secs(1));
-                backoff = Some(delays.with_jitter().without_max_times().build());
+                backoff = Some(pauses());
             }
             let pause = backoff.as_mut().and_then(Iterator::next).unwrap_or(Duration::from_secs(1));
             tokio::time::sleep(pause).await;

@@ -32,7 +32,7 @@ use crate::{
     backend::channels::Message,
     error::{Code, Delivery, Error},
     operation::{self, arguments::Arguments, encode::Encoding, event},
-    resp::{Item as Reply, Reader},
+    resp::{self, Item as Reply, Reader},
 };
 
 /// What a flow has to be told.
@@ -299,14 +299,7 @@ async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
 
 /// A kept message as the rest of a frame, with its id: what `publish_and_keep` has put into the stream for this channel.
 fn message(entry: &[u8], channel: &Bytes, encoding: Encoding) -> Option<Vec<u8>> {
-    let mut words = Vec::new();
-    let mut reader = Reader::new(entry);
-    while let Ok(item) = reader.read() {
-        if let Reply::Bulk(Some(word)) = item {
-            words.push(word);
-        }
-    }
-    let [id, b"channel", of, b"message", payload] = words[..] else { return None };
+    let [id, b"channel", of, b"message", payload] = resp::words(entry)[..] else { return None };
     if of != &channel[..] {
         return None;
     }

@@ -10,10 +10,10 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::call::Answer;
+use super::{super::events::Slow, call::Answer};
 use crate::{
     backend::channels::{Event, Listener},
-    error::{Code, Error},
+    error::Error,
     shared::Shared,
 };
 
@@ -144,26 +144,6 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         self.shared.queued_bytes.fetch_sub(self.lock().bytes, Relaxed);
-    }
-}
-
-/// What becomes of messages for a client that does not keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slow {
-    /// They are dropped, and it is told how many.
-    Drop,
-    /// It is closed.
-    Close,
-}
-
-impl Slow {
-    /// Reads what a client has chosen; without a choice it is closed.
-    pub(super) fn read(choice: Option<&str>) -> Result<Self, Error> {
-        match choice {
-            None | Some("close") => Ok(Self::Close),
-            Some("drop") => Ok(Self::Drop),
-            Some(_) => Err(Error::new(Code::InvalidArgument, "expected `drop` or `close`").param("slow")),
-        }
     }
 }
 

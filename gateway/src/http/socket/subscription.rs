@@ -14,10 +14,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    super::{call::Options, events::channels::check_notifications, request},
+    super::{
+        call::Options,
+        events::{Slow, channels::check_notifications},
+        request,
+    },
     call::{Caller, open},
     frame::{Frame, Id},
-    mailbox::{Ear, Item, Mailbox, Slow},
+    mailbox::{Ear, Item, Mailbox},
 };
 use crate::{
     backend::channels::{Event, Kind, Topic},
@@ -27,7 +31,7 @@ use crate::{
         encode::Encoding,
         event, find, observe,
     },
-    resp::{Item as Reply, Reader},
+    resp,
 };
 
 /// The operations that subscribe, and to what.
@@ -261,15 +265,5 @@ fn words(caller: &Caller, database: usize, operation: &str, arguments: &Argument
 
 /// The words behind the first of an encoded command.
 pub(super) fn names(command: &[u8]) -> Vec<Bytes> {
-    let mut reader = Reader::new(command);
-    let words = std::iter::from_fn(|| {
-        loop {
-            match reader.read().ok()? {
-                Reply::Bulk(Some(word)) => return Some(Bytes::copy_from_slice(word)),
-                Reply::Array(_) => {}
-                _ => return None,
-            }
-        }
-    });
-    words.skip(1).collect()
+    resp::words(command).into_iter().skip(1).map(Bytes::copy_from_slice).collect()
 }

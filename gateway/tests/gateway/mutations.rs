@@ -257,6 +257,8 @@ fn valid() -> Vec<Request> {
         octets.headers.push(("Content-Type".into(), b"application/octet-stream".to_vec()));
         valid.push(octets);
     }
+    // Among them what does not end.
+    valid.extend(["channels/a", "channels?pattern=a*", "streams/a?follow=true"].map(|path| Request::new("GET", path, None)));
     valid.extend(["/api/v1", "/api/v1/redis", "/api/v1/whoami", "/docs/errors"].map(|path| Request::new("GET", path, None)));
     valid
 }
@@ -302,26 +304,21 @@ fn send(
 /// A connection may have been closed after the answer before; a new one is answered.
 fn exchange(client: &Client, connection: &mut Option<Connection>, request: &Request) -> std::io::Result<Response> {
     let bytes = request.bytes();
-    if let Some(open) = connection {
+    let exchange = |mut open: Connection| -> std::io::Result<_> {
         open.head_only = request.method == "HEAD";
-        match open.exchange(&bytes) {
-            Ok(response) => {
-                if response.header("connection") == Some("close") {
-                    *connection = None;
-                }
-                return Ok(response);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(error),
-            Err(_) => {}
-        }
-    }
-    let open = connection.insert(client.try_connect()?);
-    open.head_only = request.method == "HEAD";
-    let response = open.exchange(&bytes)?;
-    if response.header("connection") == Some("close") {
-        *connection = None;
-    }
-    Ok(response)
+        let response = open.exchange(&bytes)?;
+        let is_over = response.header("connection") == Some("close") || response.is_stream();
+        Ok((response, (!is_over).then_some(open)))
+    };
+    let result = match connection.take().map(exchange) {
+        None => exchange(client.try_connect()?),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::WouldBlock => exchange(client.try_connect()?),
+        Some(result) => result,
+    };
+    result.map(|(response, open)| {
+        *connection = open;
+        response
+    })
 }
 
 #[test]

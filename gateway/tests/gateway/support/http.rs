@@ -141,7 +141,8 @@ impl Connection {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut response = Response { status, headers, body: Vec::new() };
-        if self.head_only || status == 204 || status == 304 {
+        // An event stream does not end: whoever wants its pieces asks for each.
+        if self.head_only || status == 204 || status == 304 || response.is_stream() {
             return Ok(response);
         }
         if let Some(length) = response.header("content-length") {
@@ -183,6 +184,11 @@ pub struct Response {
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// It goes on: its connection cannot be used for anything else.
+    pub fn is_stream(&self) -> bool {
+        self.header("content-type") == Some("text/event-stream")
     }
 
     pub fn text(&self) -> String {

@@ -2,16 +2,21 @@
 //! `DbxGateway.spec.config` is. Every setting is optional; its default is the literal beside it. A secret is a reference,
 //! never a value, so a configuration may be printed, hashed and put in a ConfigMap.
 
+mod auth;
 mod database_limits;
 mod quantity;
+mod rates;
 mod redis;
 mod secret;
+mod sources;
 mod url;
 mod validate;
 
+pub use auth::{Auth, AuthMode, Effect, Grant, Jwt, Kubernetes};
 pub use database_limits::DatabaseLimits;
 pub use quantity::{Duration, Size};
-pub use redis::{DatabaseTls, Managed, Redis, Sentinel};
+pub use rates::{OnFailure, Per, RateLimit};
+pub use redis::{BackendUser, DatabaseTls, Managed, Redis, Sentinel};
 pub use secret::{KeyRef, SecretSource};
 pub use url::{Host, RedisAddress, RedisUrl};
 pub use validate::Invalid;
@@ -63,6 +68,13 @@ pub struct GatewayConfig {
     /// Who may call.
     #[serde(default, skip_serializing_if = "is_default")]
     pub auth: Auth,
+    /// How much each may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub rate_limits: Vec<RateLimit>,
+    /// A record of who did what.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub audit: Audit,
     /// Addresses the gateway listens on.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listen: Listen,
@@ -106,26 +118,6 @@ pub struct Database {
     /// What bounds the calls to it, where that is not what bounds those to the others.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: DatabaseLimits,
-}
-
-/// Who may call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Auth {
-    /// Left out, anybody may call but the gateway listens on loopback only; `none` lets anybody call who can reach it;
-    /// `required` is refused by this version, which has no credentials yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<AuthMode>,
-}
-
-/// Whether calls need a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// Anybody who reaches the gateway may call.
-    None,
-    /// Every call needs a credential.
-    Required,
 }
 
 /// Addresses the gateway listens on.
@@ -237,6 +229,72 @@ section! {
 }
 
 section! {
+    /// A record of who did what, a JSON object a line.
+    Audit {
+        /// What is recorded: nothing, calls that were `denied` (and credentials that were refused), those and the calls of
+        /// administrators (`admin`), or `all` calls.
+        calls: AuditCalls = "none";
+        /// The file it is written to; `-` is standard output. Not on Kubernetes, where it is standard output.
+        #[schemars(length(min = 1, max = 4096))]
+        file: String = "-";
+        /// A file of this size is put aside and a new one begun.
+        max_file_bytes: Size = "64MiB";
+        /// How many that were put aside are kept.
+        #[schemars(range(min = 0, max = 1000))]
+        max_files: i32 = 8;
+        /// How keys are shown: not at all (`none`), by the first half of their SHA-256 (`hash`), or as they are (`plain`).
+        keys: AuditKeys = "hash";
+    }
+}
+
+/// Which calls are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditCalls {
+    /// None.
+    None,
+    /// Those that were refused for want of a right or a credential.
+    Denied,
+    /// Those, and the calls of administrators.
+    Admin,
+    /// All.
+    All,
+}
+
+impl From<&'static str> for AuditCalls {
+    fn from(name: &'static str) -> Self {
+        match name {
+            "denied" => Self::Denied,
+            "admin" => Self::Admin,
+            "all" => Self::All,
+            _ => Self::None,
+        }
+    }
+}
+
+/// How keys are shown in the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditKeys {
+    /// Not at all.
+    None,
+    /// By a hash.
+    Hash,
+    /// As they are.
+    Plain,
+}
+
+impl From<&'static str> for AuditKeys {
+    fn from(name: &'static str) -> Self {
+        match name {
+            "none" => Self::None,
+            "plain" => Self::Plain,
+            _ => Self::Hash,
+        }
+    }
+}
+
+section! {
     /// What is logged, and how.
     Log {
         /// `json` for machines, `human` for people.
@@ -326,6 +384,7 @@ impl GatewayConfig {
         let mut effective = self.clone();
         effective.listen.data = Some(self.data_address());
         effective.listen.operations = Some(self.operations_address());
+        effective.audit = self.audit.effective();
         effective.cors = self.cors.effective();
         effective.limits = self.limits.effective();
         effective.sockets = self.sockets.effective();

@@ -24,6 +24,10 @@ pub struct Redis {
     /// Where the password is read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_from: Option<SecretSource>,
+    /// Other ACL users, on whose connections the calls of some identities go out (`backendUser` of a grant).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub users: Vec<BackendUser>,
     /// What a connection over TLS believes and shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DatabaseTls>,
@@ -40,6 +44,17 @@ impl Redis {
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.clone().unwrap_or_else(|| "2s".into())
     }
+}
+
+/// Another ACL user of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackendUser {
+    /// Its name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// Where its password is read from.
+    pub password_from: SecretSource,
 }
 
 /// Who the gateway is to Sentinels.
@@ -72,21 +87,6 @@ pub struct DatabaseTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,
-}
-
-impl Redis {
-    /// Everything that is read from elsewhere, by its path below this section.
-    pub fn sources(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
-        let tls = self.tls.as_ref();
-        let sources = [
-            ("passwordFrom", self.password_from.as_ref()),
-            ("sentinel.passwordFrom", self.sentinel.as_ref().and_then(|sentinel| sentinel.password_from.as_ref())),
-            ("tls.caFrom", tls.and_then(|tls| tls.ca_from.as_ref())),
-            ("tls.certificateFrom", tls.and_then(|tls| tls.certificate_from.as_ref())),
-            ("tls.keyFrom", tls.and_then(|tls| tls.key_from.as_ref())),
-        ];
-        sources.into_iter().filter_map(|(path, source)| Some((path, source?)))
-    }
 }
 
 /// A Redis that DBX runs: one server, for development, caches and small services.

@@ -39,7 +39,21 @@ fn mistakes_are_told_with_their_paths() {
         ["databases[1].name", "databases[1].redis.username"]
     );
     let with = |rest: &str| paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\n{rest}"));
-    assert_eq!(with("auth: { mode: required }"), ["auth.mode"]);
+    assert_eq!(with("auth: { mode: required }"), [""; 0]);
+    assert_eq!(
+        with("auth: { keysFrom: [{}], jwt: [{ issuer: a }], grants: [{ to: [web], access: [read], databases: [b] }] }"),
+        ["auth.keysFrom[0]", "auth.jwt[0]", "auth.grants[0].to[0]", "auth.grants[0].databases[0]"]
+    );
+    let issuer = |rest: &str| with(&format!("auth: {{ jwt: [{{ issuer: a, jwksUrl: '{rest}' }}] }}"));
+    assert_eq!(issuer("http://id.example.com/keys"), ["auth.jwt[0].jwksUrl"]);
+    assert_eq!(issuer("https://u:p@id.example.com/keys"), ["auth.jwt[0].jwksUrl"]);
+    assert_eq!(issuer("http://127.0.0.1:8080/keys"), [""; 0]);
+    assert_eq!(with("auth: { jwt: [{ kubernetes: {}, issuer: a }] }"), ["auth.jwt[0].issuer"]);
+    assert_eq!(with("auth: { grants: [{ to: ['*'], access: [read], backendUser: x }] }"), ["auth.grants[0].backendUser"]);
+    assert_eq!(
+        with("rateLimits: [{ name: a, per: identity }, { name: a, per: address, bytes: 1MiB, burst: 3 }]"),
+        ["rateLimits[0]", "rateLimits[1].name", "rateLimits[1].burst"]
+    );
     assert_eq!(with("listen: { data: '0.0.0.0:3000' }"), ["listen.data"]);
     assert_eq!(with("listen: { data: '0.0.0.0:3000' }\nauth: { mode: none }"), [""; 0]);
     assert_eq!(with("listen: { data: here }"), ["listen.data", "listen.operations"]);
@@ -68,7 +82,7 @@ fn a_pod_cannot_use_what_only_a_machine_has() {
         paths(
             "databases: [{ name: a, redis: { url: 'redis://u:p@a', } }, { name: b, redis: { url: 'redis://b', passwordFrom: { env: P } } }]"
         ),
-        ["auth.mode", "databases[0].redis.url", "databases[1].redis.passwordFrom"]
+        ["auth.mode", "databases[1].redis.passwordFrom", "databases[0].redis.url"]
     );
 }
 

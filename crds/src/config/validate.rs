@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{AuthMode, Database, DatabaseLimits, Duration, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, Size};
+use super::{Database, DatabaseLimits, Duration, Effect, GatewayConfig, Grant, Jwt, Limits, Redis, RedisAddress, RedisUrl, Size};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +53,11 @@ impl GatewayConfig {
             }
             check_database(database, &path, &mut findings);
         }
-        if self.auth.mode == Some(AuthMode::Required) {
-            findings.add("auth.mode", "`required` is not available in this version, which has no credentials yet; `none` lets everybody call who can reach the gateway");
+        for (path, _) in self.sources().into_iter().filter(|(_, source)| source.sources() != 1) {
+            findings.add(path, "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
         }
+        self.check_auth(&mut findings);
+        self.check_rates(&mut findings);
         self.check_addresses(&mut findings);
         self.check_limits(&mut findings);
         findings.0
@@ -72,12 +74,14 @@ impl GatewayConfig {
                 findings.add(format!("listen.{field}"), "is set by the operator, together with the ports of the pod");
             }
         }
+        for (path, _) in self.sources().into_iter().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
+            findings.add(path, "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
+        }
+        if self.audit.file.is_some() {
+            findings.add("audit.file", "has no meaning in a pod, whose files go with it; the record is in its standard output");
+        }
         for (index, redis) in self.databases.iter().enumerate().filter_map(|(index, database)| Some((index, database.redis.as_ref()?))) {
             let path = format!("databases[{index}].redis");
-            for (name, _) in redis.sources().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
-                findings
-                    .add(format!("{path}.{name}"), "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
-            }
             if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse) {
                 if url.password.is_some() {
                     findings.add(
@@ -116,6 +120,114 @@ impl GatewayConfig {
                 );
             }
         }
+    }
+
+    fn check_auth(&self, findings: &mut Findings) {
+        for (index, jwt) in self.auth.jwt.iter().enumerate() {
+            check_jwt(jwt, &format!("auth.jwt[{index}]"), findings);
+        }
+        for (index, grant) in self.auth.grants.iter().enumerate() {
+            let path = format!("auth.grants[{index}]");
+            if grant.to.is_empty() {
+                findings.add(format!("{path}.to"), "expected identities, such as `key:web`, or `*` for all that have shown a credential");
+            }
+            self.check_identities(&grant.to, &format!("{path}.to"), findings);
+            self.check_grant(grant, &path, findings);
+        }
+    }
+
+    /// Every mistake of a grant, wherever it stands.
+    fn check_grant(&self, grant: &Grant, path: &str, findings: &mut Findings) {
+        self.check_names(&grant.databases, &format!("{path}.databases"), findings);
+        if grant.access.is_empty() {
+            findings.add(
+                format!("{path}.access"),
+                "expected at least one of `read`, `write`, `publish`, `subscribe`, `admin`, `all`, `+@category`, the name of an operation",
+            );
+        }
+        if grant.effect == Effect::Deny && (grant.prefix.is_some() || grant.backend_user.is_some()) {
+            findings.add(format!("{path}.effect"), "what is refused has neither `prefix` nor `backendUser`");
+        }
+        if grant.prefix.as_deref() == Some("") {
+            findings.add(format!("{path}.prefix"), "expected at least one character; leave it out for none");
+        }
+        if let Some(user) = &grant.backend_user {
+            let of = |database: &&Database| grant.databases.is_empty() || grant.databases.contains(&database.name);
+            let has = |database: &Database| database.redis.iter().flat_map(|redis| &redis.users).any(|known| known.name == *user);
+            if let Some(database) = self.databases.iter().filter(of).find(|database| !has(database)) {
+                findings.add(format!("{path}.backendUser"), format!("database `{}` has no such user in `redis.users`", database.name));
+            }
+        }
+    }
+
+    /// Every mistake of grants that stand beside a key.
+    pub fn validate_grants(&self, grants: &[Grant]) -> Vec<Invalid> {
+        let mut findings = Findings::default();
+        for (index, grant) in grants.iter().enumerate() {
+            let path = format!("grants[{index}]");
+            if !grant.to.is_empty() {
+                findings.add(format!("{path}.to"), "these are the grants of this key alone");
+            }
+            self.check_grant(grant, &path, &mut findings);
+        }
+        findings.0
+    }
+
+    fn check_identities(&self, names: &[String], path: &str, findings: &mut Findings) {
+        const KINDS: [&str; 5] = ["key:", "jwt:", "serviceaccount:", "certificate:", "group:"];
+        for (index, name) in names.iter().enumerate() {
+            let known = KINDS.iter().any(|kind| name.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()));
+            if !known && !matches!(name.as_str(), "*" | "anonymous") {
+                findings.add(
+                    format!("{path}[{index}]"),
+                    "expected `key:…`, `jwt:…`, `serviceaccount:…`, `certificate:…`, `group:…`, `anonymous` or `*`",
+                );
+            }
+        }
+    }
+
+    fn check_names(&self, names: &[String], path: &str, findings: &mut Findings) {
+        for (index, name) in names.iter().enumerate() {
+            if !self.databases.iter().any(|database| database.name == *name) {
+                findings.add(format!("{path}[{index}]"), format!("there is no database `{name}`"));
+            }
+        }
+    }
+
+    fn check_rates(&self, findings: &mut Findings) {
+        let mut names = HashSet::new();
+        for (index, limit) in self.rate_limits.iter().enumerate() {
+            let path = format!("rateLimits[{index}]");
+            if !is_name(&limit.name, 40) || !names.insert(&limit.name) {
+                findings.add(
+                    format!("{path}.name"),
+                    "expected a name of its own: lower-case letters, digits and `-`, starting with a letter, at most 40",
+                );
+            }
+            self.check_identities(&limit.to, &format!("{path}.to"), findings);
+            self.check_names(&limit.databases, &format!("{path}.databases"), findings);
+            if limit.commands.is_none() && limit.bytes.is_none() && limit.sockets.is_none() {
+                findings.add(&path, "expected at least one of `commands`, `bytes`, `sockets`");
+            }
+            for (name, count) in [("commands", limit.commands), ("burst", limit.burst), ("sockets", limit.sockets)] {
+                if let Some(count) = count {
+                    check_count(&format!("{path}.{name}"), count, 1_000_000_000, findings);
+                }
+            }
+            for (name, given) in [("burst", limit.burst.is_some()), ("sharedIn", limit.shared_in.is_some())] {
+                if given && limit.commands.is_none() {
+                    findings.add(format!("{path}.{name}"), "is about `commands`, which are not limited here");
+                }
+            }
+            if limit.on_failure.is_some() && limit.shared_in.is_none() {
+                findings.add(format!("{path}.onFailure"), "is about `sharedIn`, without which nothing can fail");
+            }
+            self.check_names(limit.shared_in.as_slice(), &format!("{path}.sharedIn"), findings);
+        }
+        if !(0..=1000).contains(&self.audit.max_files()) {
+            findings.add("audit.maxFiles", format!("expected 0 to 1000, found {}", self.audit.max_files()));
+        }
+        check_size("audit.maxFileBytes", &self.audit.max_file_bytes(), 4096, 1 << 40, findings);
     }
 
     fn check_limits(&self, findings: &mut Findings) {
@@ -165,6 +277,44 @@ impl GatewayConfig {
                 check_timeouts(&path, &own.over(limits), findings);
             }
         }
+    }
+}
+
+fn check_jwt(jwt: &Jwt, path: &str, findings: &mut Findings) {
+    let of_an_issuer = [
+        ("issuer", jwt.issuer.is_some()),
+        ("jwksUrl", jwt.jwks_url.is_some()),
+        ("jwksFrom", jwt.jwks_from.is_some()),
+        ("caFrom", jwt.ca_from.is_some()),
+        ("identityClaim", jwt.identity_claim.is_some()),
+        ("groupsClaim", jwt.groups_claim.is_some()),
+    ];
+    if jwt.kubernetes.is_some() {
+        for (name, _) in of_an_issuer.iter().filter(|(_, given)| *given) {
+            findings.add(format!("{path}.{name}"), "is known from the cluster when `kubernetes` is given");
+        }
+        return;
+    }
+    if jwt.issuer.is_none() {
+        findings.add(format!("{path}.issuer"), "expected what the tokens name as their issuer, or `kubernetes: {}`");
+    }
+    match (&jwt.jwks_url, &jwt.jwks_from) {
+        (None, None) => findings.add(path, "expected `jwksUrl` or `jwksFrom`, where the issuer's public keys are"),
+        (Some(_), Some(_)) => findings.add(path, "`jwksUrl` and `jwksFrom` exclude each other"),
+        (Some(url), None) => {
+            let parsed = url::Url::parse(url).ok().filter(|url| url.username().is_empty() && url.password().is_none());
+            let is_local = |url: &url::Url| match url.host() {
+                Some(url::Host::Domain(name)) => name == "localhost",
+                Some(url::Host::Ipv4(address)) => address.is_loopback(),
+                Some(url::Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            };
+            if !parsed.is_some_and(|url| url.scheme() == "https" || (url.scheme() == "http" && is_local(&url))) {
+                findings
+                    .add(format!("{path}.jwksUrl"), "expected https://host/path without credentials; http:// only for this machine itself");
+            }
+        }
+        _ => {}
     }
 }
 
@@ -219,9 +369,6 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
         }
         (None, Some(_)) => check_managed(redis, &path, findings),
     }
-    for (name, _) in redis.sources().filter(|(_, source)| source.sources() != 1) {
-        findings.add(format!("{path}.{name}"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
-    }
     let url = redis.url.as_deref().and_then(|url| RedisUrl::parse(url).ok());
     if redis.password_from.is_some() && url.as_ref().is_some_and(|url| url.password.is_some()) {
         findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
@@ -244,6 +391,7 @@ fn check_managed(redis: &Redis, path: &str, findings: &mut Findings) {
         ("username", redis.username.is_some()),
         ("passwordFrom", redis.password_from.is_some()),
         ("tls", redis.tls.is_some()),
+        ("users", !redis.users.is_empty()),
         ("sentinel", redis.sentinel.is_some()),
     ];
     for (field, given) in fields {

@@ -111,9 +111,18 @@ type Shares = (Database, Arc<Endpoint>, Arc<Room>, Arc<Hub>);
 fn start(shared: Arc<Shared>, databases: Vec<Shares>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
-        .map(|(database, endpoint, room, hub)| {
+        .enumerate()
+        .map(|(place, (database, endpoint, room, hub))| {
             let backend = backend::connect(&database, room.bounds(shared.max_waiting_connections), endpoint);
-            worker::Database { backend, channels: hub.channels(index), name: database.name, kind: "redis", room }
+            Arc::new(worker::Database {
+                backend,
+                channels: hub.channels(index),
+                name: database.name,
+                index: place,
+                kind: "redis",
+                room,
+                users: Vec::new(),
+            })
         })
         .collect();
     // Ids start somewhere else in every process and every worker.

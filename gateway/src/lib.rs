@@ -2,6 +2,7 @@
 //! encoded by it, carried by a [`backend`], and shaped by the operation again.
 
 pub mod app;
+pub mod auth;
 pub mod backend;
 pub mod cli;
 pub mod config;

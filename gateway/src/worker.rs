@@ -10,6 +10,7 @@ use axum::http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    auth::Identity,
     backend::{Backend, State, channels::Channels},
     metrics::Counters,
     shared::{Room, Shared},
@@ -19,6 +20,8 @@ use crate::{
 pub struct Database {
     /// Its name in paths.
     pub name: String,
+    /// Its place in the configuration.
+    pub index: usize,
     /// What kind it is.
     pub kind: &'static str,
     /// This worker's way to it.
@@ -27,6 +30,8 @@ pub struct Database {
     pub channels: Arc<dyn Channels>,
     /// What bounds the calls to it, from all workers.
     pub room: Arc<Room>,
+    /// The same database as other ACL users reach it, in the order of the configuration.
+    pub users: Vec<Arc<Database>>,
 }
 
 /// What one thread needs to serve calls.
@@ -34,7 +39,9 @@ pub struct Worker {
     /// What it shares with the others.
     pub shared: Arc<Shared>,
     /// Its databases, in the order of the configuration.
-    pub databases: Vec<Database>,
+    pub databases: Vec<Arc<Database>>,
+    /// The gateway itself, for calls of its own.
+    pub own: Arc<Identity>,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// What runs on it and has to come to an end before it does.
@@ -44,12 +51,13 @@ pub struct Worker {
 
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
-    pub fn new(shared: Arc<Shared>, databases: Vec<Database>, first_request_id: u64) -> Self {
-        Self { shared, databases, counters: Arc::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
+    pub fn new(shared: Arc<Shared>, databases: Vec<Arc<Database>>, first_request_id: u64) -> Self {
+        let own = Identity::unrestricted("gateway", databases.len());
+        Self { shared, databases, own, counters: Arc::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
     }
 
     /// The database of that name.
-    pub fn database(&self, name: &str) -> Option<&Database> {
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
         self.databases.iter().find(|database| database.name == name)
     }
 

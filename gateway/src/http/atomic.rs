@@ -8,7 +8,7 @@ use super::{call, version::Version};
 use crate::{
     backend::{Committed, Failure},
     error::{Code, Error},
-    operation,
+    operation, resp,
     worker::Database,
 };
 
@@ -100,6 +100,11 @@ pub(super) async fn run(database: &Database, watches: &[Watch], commands: &Comma
             Ok(Outcome::Refused(at, crate::error::from_redis(line)))
         }
     }
+}
+
+/// The last word of an encoded command.
+pub(super) fn last_word(command: &[u8]) -> Vec<u8> {
+    resp::words(command).last().map(|word| word.to_vec()).unwrap_or_default()
 }
 
 /// The first watch whose value is not what is expected.

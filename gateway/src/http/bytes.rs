@@ -38,9 +38,9 @@ pub(super) async fn read(
     options: &Options,
     preconditions: &Preconditions,
 ) -> Result<Response<Body>, Error> {
-    let (worker, database) = (incoming.worker, incoming.database);
+    let scope = incoming.scope();
     // Numbers are octets too.
-    let done = call::run(worker, database, length, Ok(place.arguments.clone()), options).await?;
+    let done = call::run(scope, length, Ok(place.arguments.clone()), options).await?;
     let length: u64 = operation::render::value(&done.frame)?.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
     let head = incoming.parts.method == Method::HEAD;
     let whole = length <= HASHED as u64 || options.etag || !preconditions.is_empty();
@@ -59,7 +59,7 @@ pub(super) async fn read(
                 arguments.push(name, Given::Text(Cow::Owned(at.to_string())));
             }
             let options = Options { alone: last - first >= LARGE as u64, ..*options };
-            let done = call::run(worker, database, part, Ok(arguments), &options).await?;
+            let done = call::run(scope, part, Ok(arguments), &options).await?;
             let response = incoming.result(&done, &options).await?;
             let found = operation::render::value(&done.frame)?.map_or(0, <[u8]>::len) as u64;
             match found {
@@ -70,7 +70,7 @@ pub(super) async fn read(
         }
         range => {
             let options = Options { alone: length > LARGE as u64, ..*options };
-            let done = call::run(worker, database, place.read, Ok(place.arguments), &options).await?;
+            let done = call::run(scope, place.read, Ok(place.arguments), &options).await?;
             if done.is_null() {
                 return Err(Error::new(Code::KeyNotFound, Code::KeyNotFound.title()));
             }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    Scope,
     request::{self, Media, Query},
     scripts, sizes,
 };
@@ -30,7 +31,7 @@ use crate::{
     },
     resp,
     shared::{Room, Shared},
-    worker::{Database, Worker},
+    worker::Database,
 };
 
 /// The header that carries a call's deadline.
@@ -156,20 +157,24 @@ impl Options {
         database.backend.submit(commands, replies).map(Sent::Shared)
     }
 
-    /// Encodes a call; on an error `out` is as before.
-    pub(super) fn encode(&self, shared: &Shared, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+    /// Encodes a call that its caller may make; on an error `out` is as before.
+    pub(super) fn encode(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
-        let plan = id.operation().encode(arguments, &self.rules(shared), out)?;
-        bounds::check(id, &out[start..], sizes::limits(shared)).inspect_err(|_| out.truncate(start))?;
-        Ok(plan)
+        let plan = id.operation().encode(arguments, &self.rules(&scope.worker.shared), out)?;
+        self.judge(scope, id, plan, out, start)
     }
 
     /// As [`encode`](Self::encode), also of what cannot share a connection.
-    pub(super) fn encode_any(&self, shared: &Shared, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+    pub(super) fn encode_any(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
-        let plan = id.operation().encode_any(arguments, &self.rules(shared), out)?;
-        bounds::check(id, &out[start..], sizes::limits(shared)).inspect_err(|_| out.truncate(start))?;
-        Ok(plan)
+        let plan = id.operation().encode_any(arguments, &self.rules(&scope.worker.shared), out)?;
+        self.judge(scope, id, plan, out, start)
+    }
+
+    fn judge(&self, scope: Scope<'_>, id: Id, plan: Plan, out: &mut BytesMut, start: usize) -> Result<Plan, Error> {
+        let judged = scope.rights().admit(Some(id), Some(&plan), out, start);
+        let judged = judged.and_then(|()| bounds::check(id, &out[start..], sizes::limits(&scope.worker.shared)));
+        judged.inspect_err(|_| out.truncate(start)).map(|()| plan)
     }
 
     pub(super) fn rules(&self, shared: &Shared) -> Rules {
@@ -302,8 +307,8 @@ pub(super) fn check_callable(database: &Database, id: Id, options: &Options) -> 
 }
 
 /// Encodes a call and queues it.
-pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Arguments<'_>, options: &Options) -> Result<Queued, Error> {
-    let operation = id.operation();
+pub(super) fn start(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options: &Options) -> Result<Queued, Error> {
+    let (operation, database) = (id.operation(), scope.database);
     let refusal = |mode: Mode| match (mode, options.patience) {
         (Mode::Blocking(_), Some(_)) => None,
         _ => mode.refusal(),
@@ -314,7 +319,7 @@ pub(super) fn start(shared: &Shared, database: &Database, id: Id, arguments: &Ar
     check_supported(database, id)?;
     check_place(Some(id), options)?;
     with_scratch(|scratch| {
-        let plan = options.encode_any(shared, id, arguments, scratch)?;
+        let plan = options.encode_any(scope, id, arguments, scratch)?;
         if let Some(refusal) = refusal(plan.mode) {
             return Err(refusal);
         }
@@ -440,32 +445,30 @@ impl Done {
 /// Makes one call and waits for its reply. What can be done at once is done before anybody waits, so that the arguments need not be
 /// kept.
 pub(super) fn run(
-    worker: &Worker,
-    database: &Database,
+    scope: Scope<'_>,
     id: Id,
     arguments: Result<Arguments<'_>, Error>,
     options: &Options,
 ) -> impl Future<Output = Result<Done, Error>> + Send {
     let started = Instant::now();
-    let entered = InFlight::enter(&*database.room, 1);
-    let begin = move |arguments: &Arguments<'_>| start(&worker.shared, database, id, arguments, options);
+    let entered = InFlight::enter(&*scope.database.room, 1);
+    let begin = move |arguments: &Arguments<'_>| start(scope, id, arguments, options);
     match (entered, arguments) {
-        (Ok(in_flight), Ok(arguments)) if worker.shared.max_result_items.is_some() => Either::Left(Box::pin(async move {
-            let asked = sizes::one(&worker.shared, database, id, &arguments, options, started).await;
+        (Ok(in_flight), Ok(arguments)) if scope.worker.shared.max_result_items.is_some() => Either::Left(Box::pin(async move {
+            let asked = sizes::one(scope, id, &arguments, options, started).await;
             let queued = asked.and_then(|()| begin(&arguments));
-            wait(worker, database, id, in_flight, queued, started, options).await
+            wait(scope, id, in_flight, queued, started, options).await
         })),
         (Ok(in_flight), arguments) => {
             let queued = arguments.and_then(|arguments| begin(&arguments));
-            Either::Right(Either::Left(wait(worker, database, id, in_flight, queued, started, options)))
+            Either::Right(Either::Left(wait(scope, id, in_flight, queued, started, options)))
         }
         (Err(full), _) => Either::Right(Either::Right(std::future::ready(Err(full)))),
     }
 }
 
 async fn wait(
-    worker: &Worker,
-    database: &Database,
+    scope: Scope<'_>,
     id: Id,
     in_flight: InFlight<&Room>,
     queued: Result<Queued, Error>,
@@ -474,23 +477,22 @@ async fn wait(
 ) -> Result<Done, Error> {
     // What waits has a bound of its own, and takes no room from the others.
     let _in_flight = (!matches!(queued, Ok(Queued { sent: Sent::Waiting(_), .. }))).then_some(in_flight);
-    finish(worker, database, id, queued, started, options).await
+    finish(scope, id, queued, started, options).await
 }
 
 /// Waits for the reply of a call that was started, and counts it.
 pub(super) async fn finish(
-    worker: &Worker,
-    database: &Database,
+    scope: Scope<'_>,
     id: Id,
     queued: Result<Queued, Error>,
     started: Instant,
     options: &Options,
 ) -> Result<Done, Error> {
-    let deadline = started + options.timeout;
+    let (database, deadline) = (scope.database, started + options.timeout);
     let outcome = match queued {
         Ok(Queued { plan, sent, script }) => match sent.reply(database, deadline).await {
             Ok((frame, taken)) => {
-                let done = Done { id, plan, frame, taken };
+                let done = Done { id, plan, frame: scope.seen(Some(id), frame), taken };
                 match script {
                     Some(script) => Box::pin(scripted(database, done, &script, options, deadline)).await,
                     None => Ok(done),
@@ -504,7 +506,7 @@ pub(super) async fn finish(
         Ok(done) => crate::error::code_of(&done.frame),
         Err(error) => Some(error.code),
     };
-    worker.counters.record(id, code, started.elapsed());
+    scope.worker.counters.record(id, code, started.elapsed());
     outcome
 }
 

@@ -8,16 +8,18 @@ use bytes::{Bytes, BytesMut};
 use smallvec::smallvec;
 use tokio::time::Instant;
 
+use super::Scope;
 use crate::{
     backend::{self, Failure},
     error::{self, Code, Error},
     operation::{
         self,
         encode::Encoding,
+        param::Role,
         render::{self, Format},
     },
     resp::{self, Item, Reader},
-    worker::{Database, Worker},
+    worker::Database,
 };
 
 /// How long the server is asked to wait at a time; then it is asked again, which shows that both still live.
@@ -27,8 +29,7 @@ const AT_ONCE: &[u8] = b"100";
 
 /// A stream that is read from an id on.
 pub(super) struct Follower {
-    worker: Arc<Worker>,
-    database: usize,
+    database: Arc<Database>,
     key: Bytes,
     last: Bytes,
     failures: u32,
@@ -80,20 +81,20 @@ pub(super) fn is_id(id: &str) -> bool {
 
 impl Follower {
     /// Reads behind the entry `from`, or behind the last one that is there now.
-    pub(super) async fn begin(worker: Arc<Worker>, database: usize, key: Bytes, from: Option<&str>) -> Result<Self, Error> {
+    pub(super) async fn begin(database: Arc<Database>, key: Bytes, from: Option<&str>) -> Result<Self, Error> {
         let last = match from {
             Some(from) => {
                 // What is no stream is found out before anything is promised.
-                command(&worker.databases[database], &[b"XLEN", &key]).await?;
+                command(&database, &[b"XLEN", &key]).await?;
                 Bytes::copy_from_slice(from.as_bytes())
             }
             // Not `$`, which is another place after every interruption.
             None => {
-                let frame = command(&worker.databases[database], &[b"XREVRANGE", &key, b"+", b"-", b"COUNT", b"1"]).await?;
+                let frame = command(&database, &[b"XREVRANGE", &key, b"+", b"-", b"COUNT", b"1"]).await?;
                 ids(&frame).last().map_or_else(|| Bytes::from_static(b"0"), |id| frame.slice_ref(id))
             }
         };
-        Ok(Self { worker, database, key, last, failures: 0 })
+        Ok(Self { database, key, last, failures: 0 })
     }
 
     /// Waits for what comes next. Errors are those after which nothing does.
@@ -133,13 +134,18 @@ impl Follower {
         let words: [&[u8]; 8] = [b"XREAD", b"COUNT", AT_ONCE, b"BLOCK", milliseconds.as_bytes(), b"STREAMS", &self.key, &self.last];
         resp::write_command(&mut command, &words);
         let read = operation::find("xread").ok_or_else(super::unknown_operation)?;
-        let backend = &self.worker.databases[self.database].backend;
-        let waited = backend.wait(read, command.freeze(), Instant::now() + 2 * WAIT).await;
+        let waited = self.database.backend.wait(read, command.freeze(), Instant::now() + 2 * WAIT).await;
         let taken = waited.map_err(|failure| failure.error(true))?;
         let frame = check(taken.frame.clone())?;
         taken.delivered();
         Ok(of_one(&frame))
     }
+}
+
+/// The key of a stream as the database knows it, if the caller may read it.
+pub(super) fn may_follow(scope: Scope<'_>, key: Bytes) -> Result<Bytes, Error> {
+    let read = operation::find("xread").ok_or_else(super::unknown_operation)?;
+    scope.rights().key(read, Role::READ, key)
 }
 
 /// The entries in the reply of XREAD or XREADGROUP for one stream: a frame as XRANGE's. `None` if it has waited in vain.

@@ -12,11 +12,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
+    Scope,
     call::{self, Options},
     request::{self, Media},
     resource, respond, taken,
 };
 use crate::{
+    auth::Identity,
     error::{Code, Error},
     operation::{
         self,
@@ -64,18 +66,24 @@ pub(super) fn applies(parts: &Parts) -> bool {
 }
 
 /// Answers a change that has a key. It is made by a task of its own: a client that leaves does not leave it half known.
-pub(super) async fn answer(worker: Arc<Worker>, parts: Parts, body: Body, id: HeaderValue) -> Result<Response<Body>, Error> {
+pub(super) async fn answer(
+    worker: Arc<Worker>,
+    identity: Arc<Identity>,
+    parts: Parts,
+    body: Body,
+    id: HeaderValue,
+) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
     request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
     let name = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned();
     if worker.database(&name).is_none() {
-        return super::route(&worker, &parts, body, &id).await;
+        return super::route(&worker, &identity, &parts, body, &id).await;
     }
     let key = parts.headers.get(&KEY).and_then(|key| key.to_str().ok()).filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
     let key =
         key.ok_or_else(|| Error::new(Code::InvalidArgument, "expected 1 to 255 visible characters of ASCII").param("Idempotency-Key"))?;
-    let record = Record { key: record_key("anonymous", key), name };
+    let record = Record { key: record_key(&identity.name, key), name, identity };
     let body = request::body(&parts.headers, body, shared.max_body_bytes, shared.body_timeout).await?;
     let made = tokio::spawn(async move { record.make(&worker, &parts, body, &id).await });
     made.await.unwrap_or_else(|_| {
@@ -89,6 +97,7 @@ pub(super) async fn answer(worker: Arc<Worker>, parts: Parts, body: Body, id: He
 struct Record {
     key: String,
     name: String,
+    identity: Arc<Identity>,
 }
 
 impl Record {
@@ -105,7 +114,7 @@ impl Record {
             }
             Some((_, state)) => self.replay(worker, state, id).await,
             None => {
-                let outcome = super::route(worker, parts, Body::from(body), id).await;
+                let outcome = super::route(worker, &self.identity, parts, Body::from(body), id).await;
                 self.settle(worker, &hash, outcome, id).await
             }
         }
@@ -220,7 +229,7 @@ impl Record {
         self.call(worker, "set", arguments).await
     }
 
-    fn database<'w>(&self, worker: &'w Worker) -> Result<&'w Database, Error> {
+    fn database<'w>(&self, worker: &'w Worker) -> Result<&'w Arc<Database>, Error> {
         worker.database(&self.name).ok_or_else(|| Error::new(Code::UnknownDatabase, Code::UnknownDatabase.title()))
     }
 
@@ -228,7 +237,9 @@ impl Record {
         let database = self.database(worker)?;
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;
         let options = Options::plain(database.room.call_timeout, Encoding::Utf8, Media::Json);
-        let done = call::run(worker, database, id, Ok(arguments), &options).await.map_err(|mut error| {
+        // Its records are the gateway's own.
+        let scope = Scope { worker, database, identity: &worker.own, id: "" };
+        let done = call::run(scope, id, Ok(arguments), &options).await.map_err(|mut error| {
             // Whatever became of the record, the change was not made.
             error.retryable |= std::mem::take(&mut error.outcome_unknown);
             error

@@ -27,6 +27,7 @@ mod version;
 
 use std::sync::Arc;
 
+use ::bytes::Bytes;
 use axum::{
     Router,
     body::{Body, HttpBody},
@@ -42,6 +43,7 @@ use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
+    auth::{Identity, Rights},
     error::{Code, Error},
     operation::{self, arguments::Arguments},
     worker::{Database, Worker},
@@ -133,13 +135,20 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
 }
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
+    let identity = &worker.own;
     match idempotency::applies(parts) {
-        false => route(worker, parts, body, id).await,
-        true => Box::pin(idempotency::answer(worker.clone(), parts.clone(), body, id.clone())).await,
+        false => route(worker, identity, parts, body, id).await,
+        true => Box::pin(idempotency::answer(worker.clone(), identity.clone(), parts.clone(), body, id.clone())).await,
     }
 }
 
-async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
+async fn route(
+    worker: &Arc<Worker>,
+    identity: &Arc<Identity>,
+    parts: &Parts,
+    body: Body,
+    id: &HeaderValue,
+) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
     request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
@@ -148,7 +157,7 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
     };
     let rest = rest.strip_prefix('/').unwrap_or(rest);
     if rest == "ws" {
-        return socket::open(worker, None, parts, id);
+        return socket::open(worker, identity, None, parts, id);
     }
     let Some((name, rest)) = rest.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
         return pages::about(worker, parts, rest.trim_end_matches('/'));
@@ -158,7 +167,7 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
             Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
         );
     };
-    let incoming = Incoming { worker, database: &worker.databases[index], parts, id };
+    let incoming = Incoming { worker, database: identity.database(worker, index), identity, parts, id };
     if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
         return Box::pin(events::channels::answer(incoming, source)).await;
     }
@@ -166,7 +175,7 @@ async fn route(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue
         return Box::pin(events::streams::answer(incoming, key)).await;
     }
     match (rest, &parts.method) {
-        ("ws", _) => socket::open(worker, Some(index), parts, id),
+        ("ws", _) => socket::open(worker, identity, Some(index), parts, id),
         ("pipeline", &Method::POST) => Box::pin(pipeline::answer(incoming, body)).await,
         ("raw", &Method::POST) => Box::pin(raw::answer(incoming, body)).await,
         ("transaction", &Method::POST) => Box::pin(transaction::answer(incoming, body)).await,
@@ -218,7 +227,8 @@ fn unknown_operation() -> Error {
 #[derive(Clone, Copy)]
 struct Incoming<'a> {
     worker: &'a Arc<Worker>,
-    database: &'a Database,
+    database: &'a Arc<Database>,
+    identity: &'a Arc<Identity>,
     parts: &'a Parts,
     id: &'a HeaderValue,
 }
@@ -227,14 +237,28 @@ struct Incoming<'a> {
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     worker: &'a Worker,
-    database: &'a Database,
+    database: &'a Arc<Database>,
+    identity: &'a Arc<Identity>,
     /// The id of the request, or of the socket.
     id: &'a str,
 }
 
+impl<'a> Scope<'a> {
+    /// What the caller may do here.
+    fn rights(&self) -> &'a Rights {
+        self.identity.rights(self.database.index)
+    }
+
+    /// A reply as the caller may see it.
+    fn seen(&self, operation: Option<operation::Id>, frame: Bytes) -> Bytes {
+        let rights = self.rights();
+        if rights.sees_all() { frame } else { rights.hide(operation, &frame) }
+    }
+}
+
 impl<'a> Incoming<'a> {
     fn scope(&self) -> Scope<'a> {
-        Scope { worker: self.worker, database: self.database, id: self.id.to_str().unwrap_or_default() }
+        Scope { worker: self.worker, database: self.database, identity: self.identity, id: self.id.to_str().unwrap_or_default() }
     }
 
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {
@@ -255,7 +279,7 @@ impl<'a> Incoming<'a> {
         }
         request::json_only(&self.parts.headers)?;
         let body = self.body(body).await?;
-        let mut done = call::run(self.worker, self.database, operation, Arguments::from_json(&body), &options).await?;
+        let mut done = call::run(self.scope(), operation, Arguments::from_json(&body), &options).await?;
         let response = self.result(&done, &options).await?;
         Ok(match done.taken.take() {
             Some(taken) => taken::attach(response, taken),

@@ -122,7 +122,7 @@ impl Queued {
                 Slot::Refused { id, error } => (*id, Err(error.clone())),
                 Slot::Queued { id, plan, options } => match &outcome {
                     Err(failure) => (Some(*id), Err(failure.error(plan.idempotent))),
-                    Ok(_) => (Some(*id), render(*id, plan, options, &mut replies, out)),
+                    Ok(_) => (Some(*id), render(scope, *id, plan, options, &mut replies, out)),
                 },
             };
             let code = result.as_ref().err().map(|error| error.code);
@@ -158,7 +158,6 @@ pub(super) fn offset(call: &RawValue, body: &[u8]) -> usize {
 /// Encodes all calls into one write and queues it; those that are refused already are not.
 pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], options: &Options, mut refused: Vec<Option<Error>>) -> Queued {
     let started = Instant::now();
-    let shared = &scope.worker.shared;
     call::with_scratch(|scratch| {
         let mut slots = Vec::with_capacity(calls.len());
         let mut replies = Replies::new();
@@ -171,7 +170,7 @@ pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], opti
                 if let Some(error) = refused.get_mut(index).and_then(Option::take) {
                     return Err(error);
                 }
-                let plan = options.encode(shared, operation, &given, scratch)?;
+                let plan = options.encode(scope, operation, &given, scratch)?;
                 Ok((operation, plan, options))
             });
             slots.push(match encoded {
@@ -203,8 +202,19 @@ pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, scope: Scope<'_
 }
 
 /// Takes the next reply and writes it; leaves `out` as it was on an error.
-pub(super) fn render(id: Id, plan: &Plan, options: &Options, replies: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn render(
+    scope: Scope<'_>,
+    id: Id,
+    plan: &Plan,
+    options: &Options,
+    replies: &mut &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let frame = call::next_reply(replies)?;
+    if !scope.rights().sees_all() {
+        let frame = scope.seen(Some(id), Bytes::copy_from_slice(frame));
+        return id.operation().render(plan, &frame, &options.format(), out);
+    }
     id.operation().render(plan, frame, &options.format(), out)
 }
 

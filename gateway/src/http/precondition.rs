@@ -133,9 +133,8 @@ fn known(texts: &[String], plain: &HeaderValue, asked: &HeaderMap) -> Option<Hea
     coded.filter_map(|coding| coding.tag(plain)).find(has)
 }
 
-/// A value that a change depends on: its key, and the call that reads it.
+/// A value that a change depends on: the call that reads it, whose last word is its key.
 pub(super) struct Place<'a> {
-    pub(super) key: Vec<u8>,
     pub(super) read: Id,
     pub(super) arguments: Arguments<'a>,
 }
@@ -150,17 +149,17 @@ pub(super) async fn change(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let shared = &incoming.worker.shared;
     let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
     let attempt = async {
         call::check_callable(incoming.database, id, options)?;
-        let rules = options.rules(shared);
+        let scope = incoming.scope();
         let mut read = BytesMut::new();
-        place.read.operation().encode(&place.arguments, &rules, &mut read)?;
+        options.encode(scope, place.read, &place.arguments, &mut read)?;
+        let key = atomic::last_word(&read);
         let mut bytes = BytesMut::new();
-        let plan = options.encode(shared, id, given, &mut bytes)?;
+        let plan = options.encode(scope, id, given, &mut bytes)?;
         let (names, watches): (Vec<_>, Vec<_>) =
-            preconditions.expected().map(|(name, expected)| (name, Watch { key: place.key.clone(), read: read.clone(), expected })).unzip();
+            preconditions.expected().map(|(name, expected)| (name, Watch { key: key.clone(), read: read.clone(), expected })).unzip();
         let commands = Commands { bytes, count: 1, droppable: !id.operation().changes(), idempotent: false };
         for _ in 0..ATTEMPTS {
             let outcome = atomic::run(incoming.database, &watches, &commands, started + options.timeout).await;

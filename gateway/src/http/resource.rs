@@ -169,11 +169,7 @@ impl Read<'_> {
         let full = |name: &str| params.iter().find(|param| param.answers_to(name)).map(|param| param.name);
         let mut arguments = Arguments::default();
         self.place(&full, None, &mut arguments, &mut Arguments::default())?;
-        let key = match arguments.get("key") {
-            Some(Given::Bytes(key)) => key.to_vec(),
-            _ => return Ok(None),
-        };
-        Ok(Some(Place { key, read, arguments }))
+        Ok(matches!(arguments.get("key"), Some(Given::Bytes(_))).then_some(Place { read, arguments }))
     }
 
     /// Which of the operations is meant, and its arguments.
@@ -228,7 +224,7 @@ async fn one(
         return Box::pin(bytes::read(incoming, place, parts, options, &preconditions)).await;
     }
     let done = if is_value || preconditions.is_empty() {
-        let done = call::run(incoming.worker, incoming.database, id, Ok(given), options).await?;
+        let done = call::run(incoming.scope(), id, Ok(given), options).await?;
         found(&done, route, absent, conditional)?;
         if is_value {
             return precondition::read(incoming, &done, options, &preconditions).await;
@@ -270,7 +266,7 @@ async fn parts(
     read: &Read<'_>,
     options: &Options,
 ) -> Result<Response<Body>, Error> {
-    let shared = &incoming.worker.shared;
+    let scope = incoming.scope();
     if options.accept == Media::Bytes {
         return Err(call::no_bytes());
     }
@@ -281,7 +277,7 @@ async fn parts(
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {
             call::check_place(Some(*id), options)?;
-            plans.push(id.operation().encode(&read.arguments(*id)?, &options.rules(shared), scratch)?);
+            plans.push(options.encode(scope, *id, &read.arguments(*id)?, scratch)?);
         }
         let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();
         let sent = options.submit(incoming.database, scratch, replies).map_err(|failure| failure.error(true))?;

@@ -28,32 +28,18 @@ pub(super) fn limits(shared: &Shared) -> Limits {
 }
 
 /// Asks for one call. What else is wrong with it is found when it is made.
-pub(super) async fn one(
-    shared: &Shared,
-    database: &Database,
-    id: Id,
-    arguments: &Arguments<'_>,
-    options: &Options,
-    started: Instant,
-) -> Result<(), Error> {
+pub(super) async fn one(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options: &Options, started: Instant) -> Result<(), Error> {
     let mut command = BytesMut::new();
-    match options.encode(shared, id, arguments, &mut command) {
-        Ok(_) => encoded(shared, database, id, &command, options, started).await,
+    match options.encode(scope, id, arguments, &mut command) {
+        Ok(_) => encoded(scope, id, &command, options, started).await,
         Err(_) => Ok(()),
     }
 }
 
 /// Asks for a command.
-pub(super) async fn encoded(
-    shared: &Shared,
-    database: &Database,
-    id: Id,
-    command: &[u8],
-    options: &Options,
-    started: Instant,
-) -> Result<(), Error> {
-    let question = shared.max_result_items.and_then(|most| bounds::question(id, command, most));
-    let refused = ask(database, vec![question], started + options.timeout).await;
+pub(super) async fn encoded(scope: Scope<'_>, id: Id, command: &[u8], options: &Options, started: Instant) -> Result<(), Error> {
+    let question = scope.worker.shared.max_result_items.and_then(|most| bounds::question(id, command, most));
+    let refused = ask(scope.database, vec![question], started + options.timeout).await;
     refused.into_iter().next().flatten().map_or(Ok(()), Err)
 }
 
@@ -63,7 +49,7 @@ pub(super) async fn several(scope: Scope<'_>, calls: &[&RawValue], options: &Opt
     let question = |call: &&RawValue| {
         let (id, given, options) = pipeline::prepare(call, options, scope).ok()?;
         let mut command = BytesMut::new();
-        options.encode(shared, id, &given, &mut command).ok()?;
+        options.encode(scope, id, &given, &mut command).ok()?;
         bounds::question(id, &command, shared.max_result_items?)
     };
     let questions = calls.iter().map(question).collect();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Incoming, Scope,
-    atomic::{self, Commands, Expected, Outcome, Watch},
+    atomic::{self, Commands, Expected, Outcome, Watch, last_word},
     call::{self, InFlight, Options},
     pipeline, request,
     request::Media,
@@ -27,7 +27,6 @@ use crate::{
         encode::Plan,
     },
     resp,
-    shared::Shared,
 };
 
 /// `{"watch": […], "calls": […]}`.
@@ -106,7 +105,7 @@ pub(super) fn read(scope: Scope<'_>, document: &[u8], options: &Options) -> Resu
     let watches: Vec<Watch> = watch
         .iter()
         .enumerate()
-        .map(|(index, expectation)| read_watch(expectation, options, shared).map_err(|error| within(error, "watch", index)))
+        .map(|(index, expectation)| read_watch(expectation, options, scope).map_err(|error| within(error, "watch", index)))
         .collect::<Result<_, _>>()?;
     let mut bytes = BytesMut::new();
     let mut read = Vec::with_capacity(calls.len());
@@ -166,7 +165,7 @@ impl Transaction {
             if index > 0 {
                 out.push(b',');
             }
-            let result = pipeline::render(*id, plan, options, &mut replies, out);
+            let result = pipeline::render(scope, *id, plan, options, &mut replies, out);
             scope.worker.counters.record(*id, result.as_ref().err().map(|error| error.code), started.elapsed());
             if let Err(error) = result {
                 pipeline::write_error(&error, scope, out);
@@ -212,26 +211,24 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
 fn encode(call: &RawValue, options: &Options, scope: Scope<'_>, out: &mut BytesMut) -> Result<Call, Error> {
     let (id, given, options) = pipeline::prepare(call, options, scope)?;
     call::check_callable(scope.database, id, &options)?;
-    let plan = options.encode(&scope.worker.shared, id, &given, out)?;
+    let plan = options.encode(scope, id, &given, out)?;
     Ok(Call { id, plan, options })
 }
 
-fn read_watch(given: &Expectation<'_>, options: &Options, shared: &Shared) -> Result<Watch, Error> {
-    let rules = options.rules(shared);
-    // Key and value are read as everywhere: as those of operations.
-    let encode = |name: &str, arguments: &Arguments<'_>| {
-        let id = operation::find(name).ok_or_else(super::unknown_operation)?;
-        let mut out = BytesMut::new();
-        id.operation().encode(arguments, &rules, &mut out).map(|_| out)
-    };
+fn read_watch(given: &Expectation<'_>, options: &Options, scope: Scope<'_>) -> Result<Watch, Error> {
+    let find = |name: &str| operation::find(name).ok_or_else(super::unknown_operation);
     let mut arguments = Arguments::default();
     arguments.push("key", Given::Json(given.key));
-    let read = encode("get", &arguments)?;
+    // Key and value are read as everywhere: as those of operations.
+    let mut read = BytesMut::new();
+    options.encode(scope, find("get")?, &arguments, &mut read)?;
     let key = last_word(&read);
     let expected = match (given.equals, given.absent, &given.version) {
         (Some(value), None, None) => {
             arguments.push("value", Given::Json(value));
-            let value = encode("set", &arguments).map_err(|error| match error.param.as_deref() {
+            let mut value = BytesMut::new();
+            let encoded = find("set")?.operation().encode(&arguments, &options.rules(&scope.worker.shared), &mut value);
+            encoded.map_err(|error| match error.param.as_deref() {
                 Some("value") => error.param("equals"),
                 _ => error,
             })?;
@@ -247,9 +244,4 @@ fn read_watch(given: &Expectation<'_>, options: &Options, shared: &Shared) -> Re
         _ => return Err(Error::new(Code::InvalidArgument, "expected one of `equals`, `\"absent\": true` and `version`")),
     };
     Ok(Watch { key, read, expected })
-}
-
-/// The last word of an encoded command.
-fn last_word(command: &[u8]) -> Vec<u8> {
-    resp::words(command).last().map(|word| word.to_vec()).unwrap_or_default()
 }

@@ -1,19 +1,28 @@
 //! What is heard on channels, as clients read it.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use std::borrow::Cow;
 
 use super::{encode::Encoding, write::write_string};
-use crate::backend::channels::Message;
+use crate::{auth::Rights, backend::channels::Message};
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// The members of a message's object and its end: `,"channel":"c","message":"hello"}`, so that members can stand before
 /// them. Written once for all who hear the message. Where something is not UTF-8, all is base64 and says so.
-pub fn members(message: &Message, encoding: Encoding) -> &Bytes {
-    let (channel, payload) = (("channel", &message.channel[..]), ("message", &message.payload[..]));
-    message.rendered[usize::from(encoding == Encoding::Base64)].get_or_init(|| match &message.pattern {
-        Some(pattern) => write(&[channel, ("pattern", pattern), payload], encoding).into(),
-        None => write(&[channel, payload], encoding).into(),
-    })
+///
+/// Who has a prefix is told the names without it, by a rendering of its own.
+pub fn members<'m>(message: &'m Message, rights: &Rights, encoding: Encoding) -> Cow<'m, [u8]> {
+    let render = || {
+        let (channel, payload) = (("channel", rights.heard(&message.channel)), ("message", &message.payload[..]));
+        match &message.pattern {
+            Some(pattern) => write(&[channel, ("pattern", rights.heard(pattern)), payload], encoding),
+            None => write(&[channel, payload], encoding),
+        }
+    };
+    if !rights.sees_all() {
+        return Cow::Owned(render());
+    }
+    // Whoever is told nothing else shares one rendering.
+    Cow::Borrowed(message.rendered[usize::from(encoding == Encoding::Base64)].get_or_init(|| render().into()))
 }
 
 /// The same for something that happened to a key: `,"key":"a","event":"set"}`.
@@ -39,6 +48,8 @@ fn write(members: &[(&str, &[u8])], encoding: Encoding) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
@@ -50,8 +61,17 @@ mod tests {
             rendered: Default::default(),
         };
         let text = message("h\"é".as_bytes(), Some(b"*"));
-        assert_eq!(members(&text, Encoding::Utf8), r#","channel":"c","pattern":"*","message":"h\"é"}"#);
-        assert_eq!(members(&text, Encoding::Base64), r#","channel":"Yw==","pattern":"Kg==","message":"aCLDqQ==","encoding":"base64"}"#);
-        assert_eq!(members(&message(b"\xff", None), Encoding::Utf8), r#","channel":"Yw==","message":"/w==","encoding":"base64"}"#);
+        assert_eq!(
+            &members(&text, &Rights::all(), Encoding::Utf8)[..],
+            &r#","channel":"c","pattern":"*","message":"h\"é"}"#.as_bytes()[..]
+        );
+        assert_eq!(
+            &members(&text, &Rights::all(), Encoding::Base64)[..],
+            &r#","channel":"Yw==","pattern":"Kg==","message":"aCLDqQ==","encoding":"base64"}"#.as_bytes()[..]
+        );
+        assert_eq!(
+            &members(&message(b"\xff", None), &Rights::all(), Encoding::Utf8)[..],
+            &r#","channel":"Yw==","message":"/w==","encoding":"base64"}"#.as_bytes()[..]
+        );
     }
 }

@@ -15,15 +15,16 @@ use tokio::sync::oneshot;
 
 use super::{Queue, Slow, described, response, write};
 use crate::{
+    auth::{Identity, Rights},
     backend::channels::{Event, Kind, Listener, Topic},
     error::{self, Code, Error},
     http::{
         Incoming, call, entries, method_not_allowed,
         request::{self, Query},
         resource::KEY_BASE64,
-        respond,
+        respond, unknown_operation,
     },
-    operation::{encode::Encoding, event, observe},
+    operation::{self, encode::Encoding, event, observe},
     resp::{Item, Reader},
     worker::Database,
 };
@@ -78,15 +79,15 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     }
     options.slow = Slow::read(take(&mut query, "slow").as_deref())?;
     let channels = &incoming.database.channels;
-    let (topic, key_events) = match source {
+    let (topic, observed) = match source {
         Source::Channel(raw) => {
             let kind = if flag(&mut query, "sharded")? { Kind::Shard } else { Kind::Channel };
-            (Topic { kind, name: Bytes::copy_from_slice(&named(raw, "channel")?) }, false)
+            (Topic { kind, name: Bytes::copy_from_slice(&named(raw, "channel")?) }, None)
         }
         Source::Pattern => {
             let pattern = take(&mut query, "pattern")
                 .ok_or_else(|| Error::new(Code::MissingArgument, "a glob of channels, or the channel in the path").param("pattern"))?;
-            (Topic { kind: Kind::Pattern, name: Bytes::from(pattern.into_owned()) }, false)
+            (Topic { kind: Kind::Pattern, name: Bytes::from(pattern.into_owned()) }, None)
         }
         Source::Key(raw) => {
             let key = key(&mut query, raw)?;
@@ -96,7 +97,8 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
             if let Some(events) = take(&mut query, "events") {
                 options.events = events.split(',').map(str::to_owned).collect();
             }
-            (observe::topic(&observe::escape(&key)), true)
+            let glob = observe::escape(&key);
+            (observe::topic(&glob), Some(Bytes::from(glob)))
         }
     };
     if let Some((name, _)) = query.into_iter().next() {
@@ -109,15 +111,18 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     if incoming.parts.method == Method::HEAD {
         return Ok(described(Body::empty()));
     }
+    let key_events = observed.is_some();
     if key_events {
         check_notifications(incoming.database).await?;
     }
+    let topic = admit(incoming.scope().rights(), topic, observed)?;
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
     let response = response(queue.clone());
     let (first, confirmed) = oneshot::channel();
     let id = incoming.id.to_str().unwrap_or_default().to_owned();
-    let ear = Ear { queue: queue.clone(), options, key_events, id, first: Mutex::new(Some(first)) };
+    let (identity, database) = (incoming.identity.clone(), incoming.database.index);
+    let ear = Ear { queue: queue.clone(), options, key_events, identity, database, id, first: Mutex::new(Some(first)) };
     queue.feed(channels.listen(topic, Arc::new(ear)));
     let patience = incoming.database.room.call_timeout;
     // While the database cannot be reached the stream says so: a browser would never come back after an error.
@@ -125,6 +130,20 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
         Ok(Ok(Some(refused))) => Err(refused),
         _ => Ok(response),
     }
+}
+
+/// What is listened to, as the database knows it, if the caller may.
+fn admit(rights: &Rights, topic: Topic, observed: Option<Bytes>) -> Result<Topic, Error> {
+    if let Some(glob) = observed {
+        return Ok(observe::topic(&rights.observed(glob)?));
+    }
+    let operation = |name| operation::find(name).ok_or_else(unknown_operation);
+    let name = match topic.kind {
+        Kind::Pattern => rights.pattern(operation("psubscribe")?, topic.name)?,
+        Kind::Shard => rights.channel(operation("ssubscribe")?, topic.name)?,
+        _ => rights.channel(operation("subscribe")?, topic.name)?,
+    };
+    Ok(Topic { kind: topic.kind, name })
 }
 
 pub(super) fn take<'a>(query: &mut Query<'a>, name: &str) -> Option<Cow<'a, str>> {
@@ -182,6 +201,8 @@ struct Ear {
     queue: Arc<Queue>,
     options: Options,
     key_events: bool,
+    identity: Arc<Identity>,
+    database: usize,
     id: String,
     /// Told once what came first: nothing, or why there will be nothing.
     first: Mutex<Option<oneshot::Sender<Option<Error>>>>,
@@ -197,15 +218,17 @@ impl Ear {
 impl Listener for Ear {
     fn hear(&self, event: &Arc<Event>) {
         let encoding = self.options.encoding;
+        let rights = self.identity.rights(self.database);
         match &**event {
             Event::Message(message) if self.key_events => {
                 let Some((key, name)) = observe::read(message) else { return };
+                let Some(key) = rights.told(key) else { return };
                 if self.options.events.is_empty() || self.options.events.iter().any(|event| event.as_bytes() == name) {
                     let members = event::key_members(key, name, encoding);
                     self.queue.push(write("message", None, &[b"{", &members[1..]]));
                 }
             }
-            Event::Message(message) => self.queue.push(write("message", None, &[b"{", &event::members(message, encoding)[1..]])),
+            Event::Message(message) => self.queue.push(write("message", None, &[b"{", &event::members(message, rights, encoding)[1..]])),
             Event::Subscribed => {
                 self.queue.push(write("subscribed", None, &[b"{}"]));
                 self.tell(None);

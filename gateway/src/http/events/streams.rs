@@ -55,10 +55,9 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
     if incoming.parts.method == Method::HEAD {
         return Ok(described(Body::empty()));
     }
-    let worker = incoming.worker.clone();
-    let index = worker.databases.iter().position(|database| database.name == incoming.database.name).unwrap_or_default();
-    let follower = Follower::begin(worker.clone(), index, Bytes::copy_from_slice(&key), from.map(|(id, _)| id)).await?;
-    let queue = Queue::new(&worker, Slow::Close);
+    let key = entries::may_follow(incoming.scope(), Bytes::copy_from_slice(&key))?;
+    let follower = Follower::begin(incoming.database.clone(), key, from.map(|(id, _)| id)).await?;
+    let queue = Queue::new(incoming.worker, Slow::Close);
     let (feed, id) = (queue.clone(), incoming.id.to_str().unwrap_or_default().to_owned());
     let task = tokio::spawn(async move {
         if let Err(error) = follow(follower, &feed, encoding).await {

@@ -17,6 +17,7 @@ use super::{
     frame::{self, Frame, Id, Read},
 };
 use crate::{
+    auth::Identity,
     backend::Taken,
     error::{Code, Error},
     operation::{self, Mode, arguments::Arguments, render},
@@ -27,6 +28,7 @@ use crate::{
 /// What the calls of a socket have in common.
 pub(super) struct Caller {
     pub(super) worker: Arc<Worker>,
+    pub(super) identity: Arc<Identity>,
     /// The database that the socket's path names.
     pub(super) database: Option<usize>,
     pub(super) options: Options,
@@ -37,12 +39,12 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    pub(super) fn database(&self, index: usize) -> &Database {
-        &self.worker.databases[index]
+    pub(super) fn database(&self, index: usize) -> &Arc<Database> {
+        self.identity.database(&self.worker, index)
     }
 
     pub(super) fn scope(&self, database: usize) -> Scope<'_> {
-        Scope { worker: &self.worker, database: self.database(database), id: &self.id }
+        Scope { worker: &self.worker, database: self.database(database), identity: &self.identity, id: &self.id }
     }
 
     /// The database that a call is for.
@@ -77,7 +79,7 @@ impl Caller {
         let mut out = Vec::with_capacity(256);
         open(id, &mut out);
         let at = out.len();
-        pipeline::write_error(error, Scope { worker: &self.worker, database: self.database(0), id: &self.id }, &mut out);
+        pipeline::write_error(error, self.scope(0), &mut out);
         join(&mut out, at);
         out
     }
@@ -180,7 +182,7 @@ pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, text: &Utf8Bytes
             let operation = operation::find(name).ok_or_else(unknown_operation)?;
             let in_flight = enter(1)?;
             let started = Instant::now();
-            let begun = arguments(frame).and_then(|arguments| call::start(shared, scope.database, operation, &arguments, &options));
+            let begun = arguments(frame).and_then(|arguments| call::start(scope, operation, &arguments, &options));
             let queued = begun.inspect_err(|error| scope.worker.counters.record(operation, Some(error.code), started.elapsed()))?;
             let (end, cancel) = match queued.sent {
                 Sent::Waiting(_) => {
@@ -205,7 +207,7 @@ pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Starte
     let mut taken = None;
     let done = match work {
         Work::Call { operation, queued, options, started, cancel } => {
-            let finished = call::finish(scope.worker, scope.database, operation, Ok(queued), started, &options);
+            let finished = call::finish(scope, operation, Ok(queued), started, &options);
             let finished = match cancel {
                 None => finished.await,
                 Some(cancel) => Box::pin(cancellable(finished, cancel)).await,
@@ -255,7 +257,7 @@ async fn whole(scope: Scope<'_>, frame: &str, options: &Options, out: &mut Vec<u
         }
         name => {
             let operation = operation::find(name).ok_or_else(unknown_operation)?;
-            let done = call::run(scope.worker, scope.database, operation, arguments(&frame), options).await?;
+            let done = call::run(scope, operation, arguments(&frame), options).await?;
             let rendered = done.render_behind(&scope.worker.shared, options, std::mem::take(out)).await;
             rendered.map(|rendered| *out = rendered)
         }

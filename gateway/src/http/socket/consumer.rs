@@ -72,8 +72,12 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// Reads the arguments of `consume`; `key` reads a key.
-    pub(super) fn read(document: &[u8], key: impl Fn(&RawValue) -> Result<Bytes, Error>) -> Result<Self, Error> {
+    /// Reads the arguments of `consume`; `key` reads that of the stream, `other` that of the stream where entries are moved to.
+    pub(super) fn read(
+        document: &[u8],
+        key: impl Fn(&RawValue) -> Result<Bytes, Error>,
+        other: impl Fn(&RawValue) -> Result<Bytes, Error>,
+    ) -> Result<Self, Error> {
         let given: Given<'_> = request::document(document, "args", SHAPE)?;
         let invalid = |detail: &'static str, param: &'static str| Error::new(Code::InvalidArgument, detail).param(param);
         let from = given.from.as_deref().unwrap_or("0");
@@ -93,7 +97,7 @@ impl Consumer {
         };
         let aside = match (given.max_deliveries, given.aside) {
             (None, None) => None,
-            (Some(most @ 1..), Some(aside)) => Some((most, key(aside).map_err(|error| error.param("aside"))?)),
+            (Some(most @ 1..), Some(aside)) => Some((most, other(aside).map_err(|error| error.param("aside"))?)),
             (Some(0), _) => return Err(invalid("expected at least 1", "maxDeliveries")),
             _ => return Err(invalid("`maxDeliveries` and `aside`, where entries go after so many, belong together", "aside")),
         };

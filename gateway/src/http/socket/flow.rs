@@ -29,9 +29,10 @@ use super::{
     subscription,
 };
 use crate::{
+    auth::Rights,
     backend::channels::Message,
     error::{Code, Delivery, Error},
-    operation::{self, arguments::Arguments, encode::Encoding, event},
+    operation::{self, arguments::Arguments, encode::Encoding, event, param::Role},
     resp::{self, Item as Reply, Reader},
 };
 
@@ -172,13 +173,18 @@ impl Flow {
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
+        let scope = caller.scope(database);
         let word = |operation: &str, argument: &str, value: &RawValue| word(caller, &options, operation, argument, value);
+        let key_of = |operation: &str, role: Role, value: &RawValue| {
+            let id = operation::find(operation).ok_or_else(super::super::unknown_operation)?;
+            scope.rights().key(id, role, word("xlen", "key", value)?)
+        };
         let follow = |following: Following<'_>, channel| {
             let from = following.from.map(Cow::into_owned);
             if from.as_deref().is_some_and(|from| !entries::is_id(from)) {
                 return Err(Error::new(Code::InvalidArgument, "expected the id of an entry, such as 1526919030474-55").param("from"));
             }
-            Ok(Plan::Follow { key: word("xlen", "key", following.key)?, from, channel })
+            Ok(Plan::Follow { key: entries::may_follow(scope, word("xlen", "key", following.key)?)?, from, channel })
         };
         let (acks, heard) = mpsc::channel(caller.worker.shared.max_socket_calls);
         let mut consumes = None;
@@ -186,18 +192,20 @@ impl Flow {
             "follow" => follow(request::document(document, "args", FOLLOW)?, None)?,
             "subscribe" => {
                 let Replaying { channels, replay } = request::document(document, "args", REPLAY)?;
-                follow(replay, Some(word("subscribe", "channels", channels)?))?
+                let subscribe = operation::find("subscribe").ok_or_else(super::super::unknown_operation)?;
+                follow(replay, Some(scope.rights().channel(subscribe, word("subscribe", "channels", channels)?)?))?
             }
             "monitor" => {
                 let monitor = operation::find("monitor").ok_or_else(super::super::unknown_operation)?;
                 super::super::call::check_supported(caller.database(database), monitor)?;
                 let mut command = BytesMut::new();
-                monitor.operation().encode_any(&Arguments::from_json(document)?, &options.rules(&caller.worker.shared), &mut command)?;
+                options.encode_any(scope, monitor, &Arguments::from_json(document)?, &mut command)?;
                 Plan::Monitor(command)
             }
             _ => {
                 consumes = Some(acks);
-                Plan::Consume(Consumer::read(document, |value| word("xlen", "key", value))?, heard)
+                let read = |value: &RawValue| key_of("xreadgroup", Role::READ_WRITE, value);
+                Plan::Consume(Consumer::read(document, read, |value| key_of("xadd", Role::WRITE, value))?, heard)
             }
         };
         let answered = Arc::new(AtomicBool::new(false));
@@ -251,8 +259,9 @@ fn word(caller: &Caller, options: &Options, operation: &str, argument: &str, val
 
 /// Hands on a stream's entries until the flow is ended.
 async fn follow_stream(outlet: &Outlet, key: Bytes, from: Option<String>, channel: Option<Bytes>) -> Result<(), Error> {
-    let mut follower = Follower::begin(outlet.caller.worker.clone(), outlet.database, key, from.as_deref()).await?;
+    let mut follower = Follower::begin(outlet.caller.database(outlet.database).clone(), key, from.as_deref()).await?;
     outlet.begun();
+    let rights = outlet.caller.scope(outlet.database).rights();
     let mut interrupted = false;
     loop {
         match follower.next().await? {
@@ -268,7 +277,7 @@ async fn follow_stream(outlet: &Outlet, key: Bytes, from: Option<String>, channe
                     None => outlet.entries(&entries, b"").await?,
                     Some(channel) => {
                         for entry in entries::each(&entries) {
-                            if let Some(message) = message(entry, channel, outlet.encoding) {
+                            if let Some(message) = message(entry, channel, rights, outlet.encoding) {
                                 outlet.tell(&message).await;
                             }
                         }
@@ -298,7 +307,7 @@ async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
 }
 
 /// A kept message as the rest of a frame, with its id: what `publish_and_keep` has put into the stream for this channel.
-fn message(entry: &[u8], channel: &Bytes, encoding: Encoding) -> Option<Vec<u8>> {
+fn message(entry: &[u8], channel: &Bytes, rights: &Rights, encoding: Encoding) -> Option<Vec<u8>> {
     let [id, b"channel", of, b"message", payload] = resp::words(entry)[..] else { return None };
     if of != &channel[..] {
         return None;
@@ -307,6 +316,6 @@ fn message(entry: &[u8], channel: &Bytes, encoding: Encoding) -> Option<Vec<u8>>
     let mut rest = b",\"id\":\"".to_vec();
     rest.extend_from_slice(id);
     rest.push(b'"');
-    rest.extend_from_slice(event::members(&message, encoding));
+    rest.extend_from_slice(&event::members(&message, rights, encoding));
     Some(rest)
 }

@@ -34,6 +34,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
+    auth::Identity,
     error::{Code, Delivery, Error},
     worker::Worker,
 };
@@ -49,7 +50,13 @@ const WRITE: usize = 16 << 10;
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Opens a socket to the database of that index, or to all of them.
-pub(super) fn open(worker: &Arc<Worker>, database: Option<usize>, parts: &Parts, id: &HeaderValue) -> Result<Response<Body>, Error> {
+pub(super) fn open(
+    worker: &Arc<Worker>,
+    identity: &Arc<Identity>,
+    database: Option<usize>,
+    parts: &Parts,
+    id: &HeaderValue,
+) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
     if parts.method != Method::GET {
         return match parts.method {
@@ -84,8 +91,8 @@ pub(super) fn open(worker: &Arc<Worker>, database: Option<usize>, parts: &Parts,
         .write_buffer_size(WRITE)
         .max_message_size(Some(shared.max_body_bytes))
         .max_frame_size(Some(shared.max_body_bytes));
-    let caller =
-        Arc::new(Caller { worker: worker.clone(), database, options, has_timeout, id: id.to_str().unwrap_or_default().to_owned() });
+    let (identity, id) = (identity.clone(), id.to_str().unwrap_or_default().to_owned());
+    let caller = Arc::new(Caller { worker: worker.clone(), identity, database, options, has_timeout, id });
     worker.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         // It is what the listener gave to hyper.

@@ -92,7 +92,7 @@ impl Session {
         }
         let arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
         let mut command = BytesMut::new();
-        let plan = entry.encode_any(&arguments, &options.rules(&caller.worker.shared), &mut command)?;
+        let plan = options.encode_any(caller.scope(database), operation, &arguments, &mut command)?;
         if !matches!(plan.mode, Mode::Session(_)) {
             plan.mode.refusal().map_or(Ok(()), Err)?;
         }
@@ -191,7 +191,10 @@ impl Running {
             self.queued = Some(Vec::new());
         }
         match queued.filter(|_| name == "exec" && frame.starts_with(b"*") && !frame.starts_with(b"*-")) {
-            None => operation.operation().render(plan, &frame, &options.format(), out).map_err(keep),
+            None => {
+                let frame = self.caller.scope(self.database).seen(Some(*operation), frame);
+                operation.operation().render(plan, &frame, &options.format(), out).map_err(keep)
+            }
             Some(queued) => self.results(&queued, &frame, out).map_err(keep),
         }
     }
@@ -206,7 +209,7 @@ impl Running {
             if index > 0 {
                 out.push(b',');
             }
-            if let Err(error) = pipeline::render(*operation, plan, options, &mut replies, out) {
+            if let Err(error) = pipeline::render(self.caller.scope(self.database), *operation, plan, options, &mut replies, out) {
                 pipeline::write_error(&error, self.caller.scope(self.database), out);
             }
         }

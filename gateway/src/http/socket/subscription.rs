@@ -66,6 +66,7 @@ pub(super) struct Subscription {
     up: Vec<bool>,
     /// Of key events: whether the server is known to tell of them, and which are wanted; without any, all.
     observes: Option<(bool, Vec<String>)>,
+    database: usize,
     answered: bool,
     interrupted: bool,
     topics: Vec<Box<dyn Send + Sync>>,
@@ -96,12 +97,14 @@ impl Subscription {
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
+        let rights = caller.scope(database).rights();
         let (names, slow, observes) = match kind {
             Kind::Everywhere => {
                 let given: Observing<'_> = request::document(document, "args", OBSERVING)?;
                 let keys = words(caller, database, "psubscribe", &Arguments::of("patterns", given.keys), &options);
                 let keys = keys.map_err(|error| error.param("keys"))?;
-                let names = keys.iter().map(|glob| observe::topic(glob).name).collect();
+                let glob = |glob: Bytes| rights.observed(glob).map(|glob| observe::topic(&glob).name);
+                let names = keys.into_iter().map(glob).collect::<Result<Vec<_>, _>>()?;
                 let events = given.events.unwrap_or_default().into_iter().map(Cow::into_owned).collect();
                 (names, Slow::read(given.slow.as_deref())?, Some((false, events)))
             }
@@ -112,7 +115,13 @@ impl Subscription {
                     Some(Given::Json(value)) => Slow::read(Some(value.get().trim_matches('"')))?,
                     Some(_) => Slow::read(Some(""))?,
                 };
-                (words(caller, database, &frame.op, &arguments, &options)?, slow, None)
+                let operation = find(&frame.op).ok_or_else(super::super::unknown_operation)?;
+                let admit = |name: Bytes| match kind {
+                    Kind::Pattern => rights.pattern(operation, name),
+                    _ => rights.channel(operation, name),
+                };
+                let names = words(caller, database, &frame.op, &arguments, &options)?;
+                (names.into_iter().map(admit).collect::<Result<Vec<_>, _>>()?, slow, None)
             }
         };
         if observes.is_some() {
@@ -130,7 +139,7 @@ impl Subscription {
         };
         let up = vec![false; names.len()];
         let topics = names.into_iter().enumerate().map(listen).collect();
-        Ok(Self { id, encoding: options.encoding, up, observes, answered: false, interrupted: false, topics })
+        Ok(Self { id, encoding: options.encoding, up, observes, database, answered: false, interrupted: false, topics })
     }
 
     /// The server tells of what is observed, or does not.
@@ -176,12 +185,14 @@ impl Subscription {
     pub(super) fn hear(&mut self, caller: &Caller, topic: usize, event: &Event) -> Told {
         match event {
             Event::Message(message) => {
+                let rights = caller.scope(self.database).rights();
                 let mut text = self.text();
                 let Some((_, events)) = &self.observes else {
-                    text.extend_from_slice(event::members(message, self.encoding));
+                    text.extend_from_slice(&event::members(message, rights, self.encoding));
                     return Told::Text(text);
                 };
                 let Some((key, name)) = observe::read(message) else { return Told::Nothing };
+                let Some(key) = rights.told(key) else { return Told::Nothing };
                 if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
                     return Told::Nothing;
                 }

@@ -61,17 +61,14 @@ mod tests {
             rendered: Default::default(),
         };
         let text = message("h\"é".as_bytes(), Some(b"*"));
+        assert_eq!(&*members(&text, &Rights::all(), Encoding::Utf8), r#","channel":"c","pattern":"*","message":"h\"é"}"#.as_bytes());
         assert_eq!(
-            &members(&text, &Rights::all(), Encoding::Utf8)[..],
-            &r#","channel":"c","pattern":"*","message":"h\"é"}"#.as_bytes()[..]
+            &*members(&text, &Rights::all(), Encoding::Base64),
+            r#","channel":"Yw==","pattern":"Kg==","message":"aCLDqQ==","encoding":"base64"}"#.as_bytes()
         );
         assert_eq!(
-            &members(&text, &Rights::all(), Encoding::Base64)[..],
-            &r#","channel":"Yw==","pattern":"Kg==","message":"aCLDqQ==","encoding":"base64"}"#.as_bytes()[..]
-        );
-        assert_eq!(
-            &members(&message(b"\xff", None), &Rights::all(), Encoding::Utf8)[..],
-            &r#","channel":"Yw==","message":"/w==","encoding":"base64"}"#.as_bytes()[..]
+            &*members(&message(b"\xff", None), &Rights::all(), Encoding::Utf8),
+            r#","channel":"Yw==","message":"/w==","encoding":"base64"}"#.as_bytes()
         );
     }
 }

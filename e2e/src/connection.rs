@@ -9,6 +9,14 @@ use std::{
 /// Longer than a gateway may take, so that what is late is the gateway's own answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The token of calls, where there is one: a variable, or a file that is read for every call, since it may be another by then.
+pub(crate) fn token() -> io::Result<Option<String>> {
+    match std::env::var("DBX_TOKEN_FILE") {
+        Ok(file) => std::fs::read_to_string(file).map(|token| Some(token.trim().to_owned())),
+        Err(_) => Ok(std::env::var("DBX_TOKEN").ok()),
+    }
+}
+
 /// Where calls go.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -55,8 +63,9 @@ impl Connection {
     /// One call. With `keep` the connection may serve the next one, unless the answer says `close`.
     pub(crate) fn call(&mut self, method: &str, path: &str, body: &str, keep: bool) -> io::Result<Response> {
         let connection = if keep { "keep-alive" } else { "close" };
+        let credential = token()?.map_or(String::new(), |token| format!("authorization: Bearer {token}\r\n"));
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: {connection}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{credential}connection: {connection}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.authority,
             body.len()
         );

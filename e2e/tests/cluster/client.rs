@@ -31,6 +31,8 @@ pub(crate) struct Counts {
     pub(crate) connections: u64,
     /// Kept connections that the gateway asked to close.
     pub(crate) closes: u64,
+    /// The end of the token that is shown, if one is.
+    pub(crate) token: String,
     pub(crate) failures: String,
 }
 
@@ -43,7 +45,12 @@ pub(crate) struct Traffic<'a> {
 impl World {
     /// A call from a pod of the namespace.
     pub(crate) async fn call_inside(&self, method: &str, url: &str, body: &str) -> anyhow::Result<Answer> {
-        let pod = self.client_pod("call", &["call", method, url, body]).await?;
+        self.call_inside_as(method, url, body, &Value::Null).await
+    }
+
+    /// A call from a pod of the namespace that shows the token in a volume.
+    pub(crate) async fn call_inside_as(&self, method: &str, url: &str, body: &str, volume: &Value) -> anyhow::Result<Answer> {
+        let pod = self.client_pod_as("call", &["call", method, url, body], volume).await?;
         let api: Api<Pod> = self.api();
         let log = self
             .until(&format!("{method} {url} from inside"), DEADLINE, async || {
@@ -69,12 +76,20 @@ impl World {
 
     /// A call from outside through a port-forward to a pod.
     pub(crate) async fn call_forwarded(&self, method: &str, pod: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        self.call_forwarded_as(method, pod, path, body, "").await
+    }
+
+    /// The same with a token.
+    pub(crate) async fn call_forwarded_as(&self, method: &str, pod: &str, path: &str, body: &str, token: &str) -> anyhow::Result<Answer> {
         let mut forward = self.api::<Pod>().portforward(pod, &[3000]).await?;
         let stream = forward.take_stream(3000).context("the forwarded port")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let request =
+        let mut request =
             Request::builder().method(method).uri(path).header("host", "localhost:3000").header("content-type", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
@@ -104,8 +119,13 @@ impl World {
 
     /// Starts traffic: connections that are kept and such that are made for one call.
     pub(crate) async fn traffic(&self, service: &str) -> anyhow::Result<Traffic<'_>> {
+        self.traffic_as(service, &Value::Null).await
+    }
+
+    /// The same with the token in a volume.
+    pub(crate) async fn traffic_as(&self, service: &str, volume: &Value) -> anyhow::Result<Traffic<'_>> {
         let url = format!("http://{service}:3000/api/v1/redis");
-        let traffic = Traffic { world: self, pod: self.client_pod("traffic", &["traffic", &url, "6", "3", "25"]).await? };
+        let traffic = Traffic { world: self, pod: self.client_pod_as("traffic", &["traffic", &url, "6", "3", "25"], volume).await? };
         self.until("traffic begins", DEADLINE, async || {
             let counts = traffic.counts().await?;
             ensure!(counts.succeeded > 50, "{counts:?}");
@@ -123,7 +143,12 @@ impl World {
     }
 
     pub(crate) async fn client_pod(&self, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let pod = serde_json::from_value(json!({
+        self.client_pod_as(name, arguments, &Value::Null).await
+    }
+
+    /// A client that shows the token in a volume of its pod, which is mounted at `/token`; the file is `/token/token`.
+    pub(crate) async fn client_pod_as(&self, name: &str, arguments: &[&str], volume: &Value) -> anyhow::Result<String> {
+        let mut pod = json!({
             "metadata": { "generateName": format!("{name}-") },
             "spec": {
                 "restartPolicy": "Never",
@@ -139,12 +164,35 @@ impl World {
                     "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } },
                 }],
             },
-        }))?;
+        });
+        if !volume.is_null() {
+            let spec = &mut pod["spec"];
+            // With the ServiceAccount whose token it is, when it is not the namespace's own.
+            let mut volume = volume.clone();
+            if let Some(account) = volume.as_object_mut().and_then(|volume| volume.remove("account")) {
+                spec["serviceAccountName"] = account;
+            }
+            spec["volumes"] = json!([volume]);
+            spec["containers"][0]["env"] = json!([{ "name": "DBX_TOKEN_FILE", "value": "/token/token" }]);
+            spec["containers"][0]["volumeMounts"] = json!([{ "name": volume["name"], "mountPath": "/token", "readOnly": true }]);
+        }
+        let pod = serde_json::from_value(pod)?;
         Ok(self.api::<Pod>().create(&PostParams::default(), &pod).await?.metadata.name.unwrap_or_default())
     }
 }
 
 impl Traffic<'_> {
+    /// Waits until calls show another token.
+    pub(crate) async fn shows(&self, token: &str) {
+        self.world
+            .until("clients show the new token", DEADLINE, async || {
+                let counts = self.counts().await?;
+                ensure!(!counts.token.is_empty() && token.ends_with(&counts.token), "they show another");
+                Ok(())
+            })
+            .await;
+    }
+
     pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
         self.world.last_line(&self.pod).await
     }

@@ -4,6 +4,7 @@
 
 mod case;
 mod client;
+mod credentials;
 mod deletion;
 mod drift;
 mod kubectl;

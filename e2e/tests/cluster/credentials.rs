@@ -4,10 +4,10 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use anyhow::ensure;
+use dbx_crds::api_key::token::mint;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     case::case,
@@ -24,10 +24,9 @@ struct Key {
 
 impl Key {
     fn new(number: u8) -> Self {
-        let token = dbx_crds::api_key::mint([number; 32], &format!("{number:016x}")).text().to_owned();
-        let hash = Sha256::digest(&token).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let entry = json!({ "id": format!("{number:016x}"), "name": "web", "sha256": hash, "created": "2026-01-01T00:00:00Z" });
-        Self { token, entry }
+        let token = mint([number; 32], [number; 8]);
+        let entry = json!({ "id": token.id(), "name": "web", "sha256": token.sha256(), "created": "2026-01-01T00:00:00Z" });
+        Self { token: token.text().to_owned(), entry }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
         Id, Mode,
         arguments::Arguments,
         bounds,
-        encode::{Encoding, Plan, Rules},
+        encode::{Encoding, Marks, Plan, Rules},
         position,
         render::Format,
     },
@@ -160,20 +160,28 @@ impl Options {
     /// Encodes a call that its caller may make; on an error `out` is as before.
     pub(super) fn encode(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
-        let plan = id.operation().encode(arguments, &self.rules(&scope.worker.shared), out)?;
-        self.judge(scope, id, plan, out, start)
+        let plan = self.encode_any(scope, id, arguments, out)?;
+        match id.operation().mode.refusal().or_else(|| plan.mode.refusal()) {
+            None => Ok(plan),
+            Some(refusal) => {
+                out.truncate(start);
+                Err(refusal)
+            }
+        }
     }
 
     /// As [`encode`](Self::encode), also of what cannot share a connection.
     pub(super) fn encode_any(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
         let start = out.len();
-        let plan = id.operation().encode_any(arguments, &self.rules(&scope.worker.shared), out)?;
-        self.judge(scope, id, plan, out, start)
-    }
-
-    fn judge(&self, scope: Scope<'_>, id: Id, plan: Plan, out: &mut BytesMut, start: usize) -> Result<Plan, Error> {
-        let judged = scope.rights().admit(Some(id), Some(&plan), out, start);
-        let judged = judged.and_then(|()| bounds::check(id, &out[start..], sizes::limits(&scope.worker.shared)));
+        let (operation, rules, rights) = (id.operation(), self.rules(&scope.worker.shared), scope.rights());
+        let (plan, admitted) = if rights.is_all() {
+            (operation.encode_any(arguments, &rules, out)?, Ok(()))
+        } else {
+            let mut marks = Marks::new();
+            let plan = operation.encode_marked(arguments, &rules, out, Some(&mut marks))?;
+            (plan, rights.admit(id, &plan, &marks, out, start))
+        };
+        let judged = admitted.and_then(|()| bounds::check(id, &out[start..], sizes::limits(&scope.worker.shared)));
         judged.inspect_err(|_| out.truncate(start)).map(|()| plan)
     }
 

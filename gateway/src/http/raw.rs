@@ -85,7 +85,7 @@ async fn ask(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<(),
     let Some(id) = operation::resolve::resolve(&slices) else { return Ok(()) };
     let mut command = BytesMut::new();
     resp::write_command(&mut command, &slices);
-    scope.rights().admit(Some(id), None, &mut command, 0).map_err(|error| error.param("command"))?;
+    scope.rights().admit_raw(Some(id), &mut command).map_err(|error| error.param("command"))?;
     let asked = sizes::encoded(scope, id, &command, options, Instant::now()).await;
     asked.map_err(|error| error.param("command"))
 }
@@ -101,7 +101,7 @@ pub(super) fn queue(scope: Scope<'_>, document: &[u8], options: &Options) -> Res
     let changes = known.is_none_or(|id| id.operation().changes());
     let sent = call::with_scratch(|scratch| {
         resp::write_command(scratch, &slices);
-        scope.rights().admit(known, None, scratch, 0).map_err(|error| error.param("command"))?;
+        scope.rights().admit_raw(known, scratch).map_err(|error| error.param("command"))?;
         if let Some(id) = known {
             bounds::check(id, scratch, sizes::limits(shared)).map_err(|error| error.param("command"))?;
         }

@@ -69,6 +69,32 @@ pub enum Category {
 }
 
 impl Category {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Admin,
+        Self::Bitmap,
+        Self::Blocking,
+        Self::Connection,
+        Self::Dangerous,
+        Self::Fast,
+        Self::Geo,
+        Self::Hash,
+        Self::Hyperloglog,
+        Self::Json,
+        Self::Keyspace,
+        Self::List,
+        Self::Pubsub,
+        Self::Read,
+        Self::Scripting,
+        Self::Set,
+        Self::Slow,
+        Self::Sortedset,
+        Self::Stream,
+        Self::String,
+        Self::Transaction,
+        Self::Write,
+    ];
+
     /// The server's word for it, without `@`.
     pub const fn name(self) -> &'static str {
         match self {

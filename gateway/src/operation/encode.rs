@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
 use super::arguments::{Arguments, Given};
-use super::param::{Effect, Kind, Param, Token};
+use super::param::{Effect, Kind, Param, Role, Token};
 use super::shape::Shape;
 use super::{Mode, Operation, read};
 use crate::error::{Code, Error};
@@ -47,6 +47,31 @@ pub struct Plan {
     pub mode: Mode,
 }
 
+/// What a word of a command means to a caller's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A key.
+    Key(Role),
+    /// A channel.
+    Channel,
+    /// A glob that chooses among all keys.
+    Glob,
+    /// A pattern that leads to other keys.
+    Elsewhere,
+}
+
+/// A word and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// How many words of the command stand before it.
+    pub word: usize,
+    /// What it is.
+    pub place: Place,
+}
+
+/// The words of a command that rights are about, in their order.
+pub type Marks = SmallVec<[Mark; 4]>;
+
 impl Operation {
     /// Appends the command of a call to `out`. On an error `out` is as before.
     ///
@@ -69,10 +94,21 @@ impl Operation {
 
     /// As [`encode`](Self::encode), whatever the mode.
     pub fn encode_any(&self, arguments: &Arguments<'_>, rules: &Rules, out: &mut BytesMut) -> Result<Plan, Error> {
+        self.encode_marked(arguments, rules, out, None)
+    }
+
+    /// As [`encode_any`](Self::encode_any), and tells where keys and channels are.
+    pub fn encode_marked(
+        &self,
+        arguments: &Arguments<'_>,
+        rules: &Rules,
+        out: &mut BytesMut,
+        marks: Option<&mut Marks>,
+    ) -> Result<Plan, Error> {
         let start = out.len();
         out.put_slice(self.command.head());
         let plan = Plan { shape: self.reply, columns: 0, idempotent: self.idempotent, reads: false, mode: self.mode };
-        let mut encoder = Encoder { rules, out, words: self.command.words.len(), plan };
+        let mut encoder = Encoder { rules, out, words: self.command.words.len(), plan, marks };
         let encoded = encoder.scope(self.params, arguments);
         let Encoder { words, plan, .. } = encoder;
         match encoded {
@@ -106,9 +142,18 @@ pub(super) struct Encoder<'r, 'o> {
     out: &'o mut BytesMut,
     words: usize,
     plan: Plan,
+    marks: Option<&'o mut Marks>,
 }
 
 impl Encoder<'_, '_> {
+    /// Marks the next word.
+    pub(super) fn mark(&mut self, place: Place) {
+        let word = self.words;
+        if let Some(marks) = &mut self.marks {
+            marks.push(Mark { word, place });
+        }
+    }
+
     /// Encodes arguments that are all known.
     pub(super) fn scope(&mut self, params: &[Param], arguments: &Arguments<'_>) -> Result<(), Error> {
         let mut used = 0;

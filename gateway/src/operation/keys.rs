@@ -195,7 +195,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Keys,
         summary: "All keys that match a pattern; stops the server while it looks, so use `scan`",
         since: Since::both("1.0.0"),
-        params: &[Param::required("pattern", Bytes, "A glob: `*`, `?`, `[a-z]`")],
+        params: &[Param::required("pattern", Kind::Glob, "A glob: `*`, `?`, `[a-z]`")],
         reply: Shape::List(&Shape::Bytes),
         mode: Mode::Call,
         access: Access::admin(&[Keyspace, Read, Slow, Dangerous]),
@@ -565,7 +565,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         since: Since::both("2.8.0"),
         params: &[
             Param::required("cursor", Kind::Cursor, "Where to go on").default("0"),
-            Param::option("match", "MATCH", Bytes, "Only keys that match this glob"),
+            Param::option("match", "MATCH", Kind::Glob, "Only keys that match this glob"),
             Param::option("count", "COUNT", Integer, "About how many keys to look at"),
             Param::option("type", "TYPE", Text, "Only keys of this type").since(Some("6.0.0"), Some("7.2.4")),
         ],
@@ -594,13 +594,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::option(
                 "by",
                 "BY",
-                Bytes,
+                Kind::Elsewhere,
                 "Sort by the value of the keys that this pattern makes of the elements; without `*`, do not sort",
             ),
             LIMIT,
             Param::optional(
                 "gets",
-                Kind::List(&Bytes, Count::Omitted),
+                Kind::List(&Kind::Elsewhere, Count::Omitted),
                 "Answer with the values of the keys that these patterns make; `#` is the element",
             )
             .token(Token::Each("GET"))
@@ -635,13 +635,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::option(
                 "by",
                 "BY",
-                Bytes,
+                Kind::Elsewhere,
                 "Sort by the value of the keys that this pattern makes of the elements; without `*`, do not sort",
             ),
             LIMIT,
             Param::optional(
                 "gets",
-                Kind::List(&Bytes, Count::Omitted),
+                Kind::List(&Kind::Elsewhere, Count::Omitted),
                 "Answer with the values of the keys that these patterns make; `#` is the element",
             )
             .token(Token::Each("GET"))

@@ -55,6 +55,12 @@ pub enum Kind {
     Key(Role),
     /// A byte string.
     Bytes,
+    /// The name of a channel: a byte string.
+    Channel,
+    /// A glob that chooses among all keys: a byte string.
+    Glob,
+    /// A pattern that leads from what is found to other keys: a byte string.
+    Elsewhere,
     /// Bytes that are never text: always in base64.
     Base64,
     /// A JSON document, as itself; sent as its text.

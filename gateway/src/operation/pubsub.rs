@@ -1,7 +1,7 @@
 //! Channels: sending to them, and what is known of who listens.
 
 use super::access::Category::{Fast, Pubsub, Slow};
-use super::param::Kind::Bytes;
+use super::param::Kind::{Bytes, Channel};
 use super::param::{Count, Kind, Param};
 use super::route::Method::Post;
 use super::route::{Projection, Route};
@@ -36,7 +36,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "Sends a message to a channel; the result is how many received it on the node that was asked",
         since: Since::both("2.0.0"),
-        params: &[Param::required("channel", Bytes, "The channel"), Param::required("message", Bytes, "The message")],
+        params: &[Param::required("channel", Channel, "The channel"), Param::required("message", Bytes, "The message")],
         reply: Shape::Integer,
         mode: Mode::Call,
         access: Access { class: Class::Publish, categories: &[Pubsub, Fast] },
@@ -100,7 +100,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "How many listen to each channel, not counting globs",
         since: Since::both("2.8.0"),
-        params: &[Param::optional("channels", Kind::List(&Bytes, Count::Omitted), "The channels")],
+        params: &[Param::optional("channels", Kind::List(&Channel, Count::Omitted), "The channels")],
         reply: Shape::Map(&Shape::Integer),
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
@@ -132,7 +132,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "How many listen to each shard channel",
         since: Since::both("7.0.0"),
-        params: &[Param::optional("shardchannels", Kind::List(&Bytes, Count::Omitted), "The channels")],
+        params: &[Param::optional("shardchannels", Kind::List(&Channel, Count::Omitted), "The channels")],
         reply: Shape::Map(&Shape::Integer),
         mode: Mode::Call,
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
@@ -180,7 +180,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "Receives what is sent to shard channels",
         since: Since::both("7.0.0"),
-        params: &[Param::required("shardchannels", Kind::List(&Bytes, Count::Omitted), "Shard channels")],
+        params: &[Param::required("shardchannels", Kind::List(&Channel, Count::Omitted), "Shard channels")],
         reply: Shape::Raw,
         mode: Mode::Streaming(WHY),
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },
@@ -196,7 +196,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "Receives what is sent to channels",
         since: Since::both("2.0.0"),
-        params: &[Param::required("channels", Kind::List(&Bytes, Count::Omitted), "Channels")],
+        params: &[Param::required("channels", Kind::List(&Channel, Count::Omitted), "Channels")],
         reply: Shape::Raw,
         mode: Mode::Streaming(WHY),
         access: Access { class: Class::Subscribe, categories: &[Pubsub, Slow] },

@@ -16,7 +16,8 @@ impl Encoder<'_, '_> {
     /// Writes the words of one value.
     pub(super) fn value(&mut self, kind: Kind, given: &Given<'_>) -> Result<(), Error> {
         match kind {
-            Kind::Key(_) => {
+            Kind::Key(role) => {
+                self.mark(Place::Key(role));
                 let key = self.bytes(given)?;
                 if key.len() > self.rules.max_key_bytes {
                     let detail = format!("The key has more than {} bytes", self.rules.max_key_bytes);
@@ -24,7 +25,13 @@ impl Encoder<'_, '_> {
                 }
                 self.word(&key);
             }
-            Kind::Bytes => {
+            Kind::Bytes | Kind::Channel | Kind::Glob | Kind::Elsewhere => {
+                match kind {
+                    Kind::Channel => self.mark(Place::Channel),
+                    Kind::Glob => self.mark(Place::Glob),
+                    Kind::Elsewhere => self.mark(Place::Elsewhere),
+                    _ => {}
+                }
                 let value = self.bytes(given)?;
                 self.limited(&value)?;
             }

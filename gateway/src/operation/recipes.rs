@@ -3,7 +3,7 @@
 //! Each reads and writes the keys it is given and no others, and its summary is what it promises.
 
 use super::access::Category::{Read, Scripting, Slow, Write};
-use super::param::Kind::{Bytes, Choice, Integer, Key};
+use super::param::Kind::{Bytes, Channel, Choice, Integer, Key};
 use super::param::{Count, Kind, Layout, Param, Role, Word};
 use super::route::{Method::Put, Projection, Route};
 use super::shape::{Field, Shape};
@@ -296,7 +296,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Param::fixed(include_str!("scripts/publish_and_keep.lua")),
             ONE_KEY,
             Param::key(Role::WRITE),
-            Param::required("channel", Bytes, "The channel"),
+            Param::required("channel", Channel, "The channel"),
             Param::required("message", Bytes, "The message"),
             Param::required("retain", Integer, "About how many messages the stream keeps").default("1000"),
         ],

@@ -130,7 +130,7 @@ fn row(param: &Param, before: &str, rule: &str, lines: &mut Vec<String>) {
 fn kind(of: &Kind) -> String {
     match of {
         Kind::Key(role) => format!("key ({})", uses(*role)),
-        Kind::Bytes => "string".into(),
+        Kind::Bytes | Kind::Channel | Kind::Glob | Kind::Elsewhere => "string".into(),
         Kind::Base64 => "string in base64".into(),
         Kind::Json => "any JSON".into(),
         Kind::Text => "text".into(),

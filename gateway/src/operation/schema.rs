@@ -97,7 +97,7 @@ pub(super) fn argument(param: &Param) -> Value {
 
 fn kind(of: &Kind) -> Value {
     match *of {
-        Kind::Key(_) | Kind::Bytes => json!({"type": ["string", "number"]}),
+        Kind::Key(_) | Kind::Bytes | Kind::Channel | Kind::Glob | Kind::Elsewhere => json!({"type": ["string", "number"]}),
         Kind::Base64 => json!({"type": "string", "contentEncoding": "base64"}),
         Kind::Json => json!({}),
         Kind::Text => json!({"type": ["string", "number"]}),

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
 use super::arguments::{Arguments, Given, elements, members, text};
-use super::encode::{Encoder, Encoding, locate};
+use super::encode::{Encoder, Encoding, Place, locate};
 use super::param::{Count, Kind, Layout, Param, Token};
 use crate::error::{Code, Error};
 

@@ -165,7 +165,16 @@ impl Rights {
             return Ok(());
         }
         self.operation(id)?;
-        let words = resp::words(&command[start..]);
+        self.words(id, plan, marks, &resp::words(&command[start..]))?;
+        if let Some(prefix) = &self.prefix {
+            let prefix = prefix.clone();
+            let change = Change { prefix: &prefix, marks };
+            change.apply(id, command, start);
+        }
+        Ok(())
+    }
+
+    fn words(&self, id: Id, plan: &Plan, marks: &Marks, words: &[&[u8]]) -> Result<(), Error> {
         for Mark { word, place } in marks {
             let word = words.get(*word).copied().unwrap_or_default();
             match *place {
@@ -174,11 +183,6 @@ impl Rights {
                 Place::Glob => {}
                 Place::Elsewhere => self.judge_elsewhere(id, word)?,
             }
-        }
-        if let Some(prefix) = &self.prefix {
-            let prefix = prefix.clone();
-            let change = Change { prefix: &prefix, marks };
-            change.apply(id, command, start);
         }
         Ok(())
     }
@@ -286,13 +290,10 @@ impl Rights {
         }
     }
 
-    /// A pattern without `*` leads nowhere.
+    /// A pattern without `*` leads nowhere: the server looks up no key for it.
     fn judge_elsewhere(&self, id: Id, pattern: &[u8]) -> Result<(), Error> {
-        if pattern == b"#" || !pattern.contains(&b'*') {
-            // A pattern of GET without `*` is a key by itself.
-            if pattern == b"#" || pattern.eq_ignore_ascii_case(b"nosort") {
-                return Ok(());
-            }
+        if pattern == b"#" || pattern.eq_ignore_ascii_case(b"nosort") {
+            return Ok(());
         }
         self.anything(Some(id)).map_err(|_| {
             forbidden("`by` and `gets` lead to keys that cannot be known beforehand, and the caller is confined to some; `#` and `nosort` do not".into())

@@ -61,7 +61,7 @@ fn keys_are_judged_by_their_roles() {
         ("sunionstore", r#"{"destination":"b:1","keys":["a:1","c:2"]}"#, false),
         ("sort", r#"{"key":"a:1","store":"b:1"}"#, true),
         ("sort", r#"{"key":"a:1","store":"c:1"}"#, false),
-        ("sort", r#"{"key":"a:1","gets":["#"],"by":"nosort"}"#, true),
+        ("sort", r##"{"key":"a:1","gets":["#"],"by":"nosort"}"##, true),
         ("sort", r#"{"key":"a:1","gets":["a:*"]}"#, false),
         ("sort", r#"{"key":"a:1","gets":["c:1"]}"#, false),
         ("sort", r#"{"key":"a:1","by":"c:*"}"#, false),
@@ -116,7 +116,7 @@ fn prefixes_go_in_and_come_out() {
         ("scan", r#"{"match":"a*","count":5}"#, "SCAN 0 MATCH t\\*:a* COUNT 5"),
         ("keys", r#"{"pattern":"a?"}"#, "KEYS t\\*:a?"),
         ("publish", r#"{"channel":"c","message":"a"}"#, "PUBLISH t*:c a"),
-        ("sort", r#"{"key":"a","gets":["#"],"store":"b"}"#, "SORT t*:a GET # STORE t*:b"),
+        ("sort", r##"{"key":"a","gets":["#"],"store":"b"}"##, "SORT t*:a GET # STORE t*:b"),
         ("ping", "{}", "PING"),
     ] {
         assert_eq!(call(&rights, name, arguments).unwrap(), sent, "{name}");

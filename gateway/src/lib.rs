@@ -13,6 +13,7 @@ pub mod log;
 pub mod managed;
 pub mod metrics;
 pub mod operation;
+pub mod peer;
 pub mod probe;
 pub mod resp;
 pub mod scripts;

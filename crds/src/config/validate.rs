@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{AuthMode, Database, DatabaseLimits, Duration, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, Size};
+use super::{
+    AuthMode, Database, DatabaseLimits, Duration, Forwarded, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, SecretSource, Size,
+    listen::network,
+};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,7 @@ impl GatewayConfig {
             findings.add("auth.mode", "`required` is not available in this version, which has no credentials yet; `none` lets everybody call who can reach the gateway");
         }
         self.check_addresses(&mut findings);
+        self.check_listen(&mut findings);
         self.check_limits(&mut findings);
         findings.0
     }
@@ -72,12 +76,12 @@ impl GatewayConfig {
                 findings.add(format!("listen.{field}"), "is set by the operator, together with the ports of the pod");
             }
         }
+        if let Some(tls) = &self.listen.tls {
+            check_mounted("listen.tls", tls.sources(), &mut findings);
+        }
         for (index, redis) in self.databases.iter().enumerate().filter_map(|(index, database)| Some((index, database.redis.as_ref()?))) {
             let path = format!("databases[{index}].redis");
-            for (name, _) in redis.sources().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
-                findings
-                    .add(format!("{path}.{name}"), "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
-            }
+            check_mounted(&path, redis.sources(), &mut findings);
             if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse) {
                 if url.password.is_some() {
                     findings.add(
@@ -118,6 +122,24 @@ impl GatewayConfig {
         }
     }
 
+    fn check_listen(&self, findings: &mut Findings) {
+        let listen = &self.listen;
+        for (index, _) in listen.trusted_proxies.iter().enumerate().filter(|(_, text)| network(text).is_none()) {
+            findings.add(format!("listen.trustedProxies[{index}]"), "expected a network such as 10.0.0.0/8, or an address");
+        }
+        for (field, given) in [("forwarded", listen.forwarded() != Forwarded::None), ("proxyProtocol", listen.proxy_protocol())] {
+            if given && listen.trusted_proxies.is_empty() {
+                findings.add(format!("listen.{field}"), "nobody is believed: `listen.trustedProxies` says who the proxies are");
+            }
+        }
+        if let Some(tls) = &listen.tls {
+            check_sources("listen.tls", tls.sources(), findings);
+            if tls.client_certificates.is_some() && tls.client_ca_from.is_none() {
+                findings.add("listen.tls.clientCertificates", "`clientCaFrom` has to say whose certificates are believed");
+            }
+        }
+    }
+
     fn check_limits(&self, findings: &mut Findings) {
         let (limits, sockets) = (&self.limits, &self.sockets);
         check_calls("limits", limits, findings);
@@ -136,20 +158,33 @@ impl GatewayConfig {
             let found = limits.max_result_items();
             findings.add("limits.maxResultItems", format!("expected 0, which is no limit, to 1000000000, found {found}"));
         }
+        if !(0..=1_000_000).contains(&limits.max_connections_per_address()) {
+            let found = limits.max_connections_per_address();
+            findings.add("limits.maxConnectionsPerAddress", format!("expected 0, which is no limit, to 1000000, found {found}"));
+        }
+        if limits.max_url_bytes.is_some() && limits.max_url_bytes().bytes() > limits.max_header_bytes().bytes() {
+            let (url, all) = (limits.max_url_bytes(), limits.max_header_bytes());
+            findings.add("limits.maxUrlBytes", format!("is {url}, larger than limits.maxHeaderBytes, which is {all}"));
+        }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
             ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
             ("limits.scriptCacheBytes", limits.script_cache_bytes(), 0, 1 << 30),
             ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
+            // Longer ones cannot be read at all.
+            ("limits.maxUrlBytes", limits.max_url_bytes(), 256, 65_534),
             ("sockets.maxQueuedBytes", sockets.max_queued_bytes(), 4096, 1 << 30),
             ("sockets.maxTotalQueuedBytes", sockets.max_total_queued_bytes(), 4096, 1 << 40),
         ] {
             check_size(path, &size, least, most, findings);
         }
         for (path, duration) in [
+            ("limits.handshakeTimeout", limits.handshake_timeout()),
             ("limits.headerTimeout", limits.header_timeout()),
+            ("limits.keepAliveTimeout", limits.keep_alive_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
+            ("limits.writeTimeout", limits.write_timeout()),
             ("limits.idempotencyWindow", limits.idempotency_window()),
             ("sockets.maxWait", sockets.max_wait()),
             ("sockets.pingInterval", sockets.ping_interval()),
@@ -219,9 +254,7 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
         }
         (None, Some(_)) => check_managed(redis, &path, findings),
     }
-    for (name, _) in redis.sources().filter(|(_, source)| source.sources() != 1) {
-        findings.add(format!("{path}.{name}"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
-    }
+    check_sources(&path, redis.sources(), findings);
     let url = redis.url.as_deref().and_then(|url| RedisUrl::parse(url).ok());
     if redis.password_from.is_some() && url.as_ref().is_some_and(|url| url.password.is_some()) {
         findings.add(format!("{path}.passwordFrom"), "the URL holds a password already");
@@ -236,6 +269,20 @@ fn check_database(database: &Database, path: &str, findings: &mut Findings) {
         if tls.certificate_from.is_some() != tls.key_from.is_some() {
             findings.add(format!("{path}.tls"), "`certificateFrom` and `keyFrom` belong together");
         }
+    }
+}
+
+/// What is read from elsewhere has one place where it is.
+fn check_sources<'a>(path: &str, sources: impl Iterator<Item = (&'static str, &'a SecretSource)>, findings: &mut Findings) {
+    for (name, _) in sources.filter(|(_, source)| source.sources() != 1) {
+        findings.add(format!("{path}.{name}"), "expected exactly one of `file`, `env`, `secretKeyRef`, `configMapKeyRef`");
+    }
+}
+
+/// What is read from elsewhere is where the operator mounts it.
+fn check_mounted<'a>(path: &str, sources: impl Iterator<Item = (&'static str, &'a SecretSource)>, findings: &mut Findings) {
+    for (name, _) in sources.filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
+        findings.add(format!("{path}.{name}"), "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
     }
 }
 

@@ -18,4 +18,5 @@ pub mod probe;
 pub mod resp;
 pub mod scripts;
 pub mod shared;
+pub mod tls;
 pub mod worker;

@@ -51,6 +51,29 @@ pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, hosts: &[String], ori
     }
 }
 
+/// Refuses an address that is longer than is read.
+pub(super) fn check_length(uri: &Uri, most: usize) -> Result<(), Error> {
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > most { Err(too_long(most)) } else { Ok(()) }
+}
+
+pub(super) fn too_long(most: usize) -> Error {
+    Error::new(
+        Code::UriTooLong,
+        format!("a request's path and query may have {most} bytes (limits.maxUrlBytes); by name, keys go in the body"),
+    )
+}
+
+/// Refuses a request that two readers could take for one to different hosts. Lengths that differ, and codings other than chunks,
+/// are refused by hyper; where there are both a length and chunks, it reads chunks and closes the connection.
+pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Error> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    if hosts.next().is_some() && hosts.next().is_some() {
+        return Err(Error::new(Code::BadEncoding, "a request has one `Host`").param("Host"));
+    }
+    Ok(())
+}
+
 fn host_name(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -139,7 +139,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
     request::check_length(&parts.uri, worker.shared.max_url_bytes)?;
-    request::check_host(&parts.headers)?;
+    request::check_framing(&parts.headers, &body)?;
     match idempotency::applies(parts) {
         false => route(worker, parts, body, id).await,
         true => Box::pin(idempotency::answer(worker.clone(), parts.clone(), body, id.clone())).await,

@@ -19,6 +19,7 @@ use crate::{
     http, listener,
     managed::ManagedRedis,
     shared::{Room, Shared},
+    tls,
     worker::{self, Worker, Workers},
 };
 
@@ -49,17 +50,23 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
         .collect::<Result<_, _>>()
         .with_context(|| format!("listen.data: cannot listen on {data}"))?;
 
+    let tls = match &config.listen.tls {
+        Some(settings) => Some(tls::Server::follow(settings, &secrets_dir).map_err(|message| anyhow::anyhow!("listen.tls.{message}"))?),
+        None => None,
+    };
+
     let (started, mut workers) = mpsc::channel(count);
     let (ended, mut ends) = mpsc::channel::<std::io::Result<()>>(count);
     for (index, listener) in listeners.into_iter().enumerate() {
-        let (shared, databases, started, ended) = (shared.clone(), databases.clone(), started.clone(), ended.clone());
+        let (shared, databases, tls) = (shared.clone(), databases.clone(), tls.clone());
+        let (started, ended) = (started.clone(), ended.clone());
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
                 runtime.block_on(async {
                     let worker = Arc::new(start(shared, databases, index, count));
                     // The receiver lives until all workers have started.
                     let _ = started.send(worker.clone()).await;
-                    listener::serve(worker, listener).await
+                    listener::serve(worker, listener, tls).await
                 })
             });
             // Nobody waits for a worker any more once the process ends.

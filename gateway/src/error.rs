@@ -63,6 +63,7 @@ codes! {
     ValueTooLarge "value_too_large" 413 "A value is too large";
     PipelineTooLarge "pipeline_too_large" 413 "The pipeline has too many calls";
     ResultTooLarge "result_too_large" 413 "The result is too large";
+    UriTooLong "uri_too_long" 414 "The path and query are too long";
     UnsupportedMediaType "unsupported_media_type" 415 "The body is of a media type the gateway does not read";
     RangeNotSatisfiable "range_not_satisfiable" 416 "The value has no bytes in the range";
     RedisError "redis_error" 422 "Redis refused the command";
@@ -70,6 +71,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
     UpgradeRequired "upgrade_required" 426 "Only a WebSocket is served at this path";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
+    TooManyConnections "too_many_connections" 429 "The client has as many connections as it may";
     TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions and sessions as it may";
     Cancelled "cancelled" 499 "The call was cancelled by its client";
     Internal "internal" 500 "The gateway failed";

@@ -33,12 +33,39 @@ pub struct Counters {
     time: Box<[AtomicU64]>,
     /// Problems answered, by code.
     problems: Box<[AtomicU64]>,
+    /// Connections that came to no good, by why.
+    failures: [AtomicU64; Failure::ALL.len()],
     /// Connections that were reset right after an answer with something that was taken.
     taken_resets: AtomicU64,
     /// Events that were not given to a client that was too slow.
     pub dropped: AtomicU64,
     /// WebSockets.
     pub sockets: Sockets,
+}
+
+/// Why a connection of a client came to no good. Nothing of it is logged: who connects could fill the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The TLS handshake failed.
+    Tls,
+    /// A trusted proxy sent no header of the PROXY protocol.
+    ProxyHeader,
+    /// Either was not done in time.
+    Timeout,
+    /// There were too many connections even to be turned away.
+    Dropped,
+    /// The client took nothing of its answer for too long.
+    Stalled,
+}
+
+impl Failure {
+    const ALL: [(Self, &str); 5] = [
+        (Self::Tls, "tls"),
+        (Self::ProxyHeader, "proxy_header"),
+        (Self::Timeout, "timeout"),
+        (Self::Dropped, "dropped"),
+        (Self::Stalled, "stalled"),
+    ];
 }
 
 /// Close codes that are told apart (RFC 6455, section 7.4.1): 1006 stands for a connection that ended without one.
@@ -72,6 +99,7 @@ impl Default for Counters {
             durations: zeros(operations * (BUCKETS.len() + 1)),
             time: zeros(operations),
             problems: zeros(Code::ALL.len()),
+            failures: Default::default(),
             taken_resets: AtomicU64::new(0),
             sockets: Sockets::default(),
             dropped: AtomicU64::new(0),
@@ -93,6 +121,11 @@ impl Counters {
     /// Counts a request that was answered with a problem.
     pub fn refuse(&self, code: Code) {
         self.problems[code as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that came to no good.
+    pub fn fail(&self, failure: Failure) {
+        self.failures[failure as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts a client that may not have read an answer with something that was taken for it.
@@ -123,6 +156,9 @@ pub fn render(workers: &Workers) -> String {
     }
     let problems = Code::ALL.iter().enumerate().map(|(index, code)| (code.name(), sum(&|counters| &counters.problems[index])));
     let problems = problems.filter(|(_, count)| *count > 0).map(|(code, count)| counter(&[("code", code)], count)).collect();
+    let failures =
+        Failure::ALL.iter().map(|(failure, why)| counter(&[("reason", why)], sum(&|counters| &counters.failures[*failure as usize])));
+    let failures = failures.collect();
     let mut closes: Vec<(String, u64)> =
         CLOSES.iter().enumerate().map(|(index, code)| (code.to_string(), sum(&|counters| &counters.sockets.closes[index]))).collect();
     closes.push(("other".into(), sum(&|counters| &counters.sockets.other)));
@@ -148,6 +184,12 @@ pub fn render(workers: &Workers) -> String {
         family("dbx_problems_total", "Requests answered with a problem, by its code.", MetricType::COUNTER, problems),
         family("dbx_calls_in_flight", "Calls being served.", MetricType::GAUGE, vec![gauge(&[], workers.in_flight())]),
         family("dbx_connections", "Open client connections.", MetricType::GAUGE, vec![gauge(&[], shared.connections.load(Relaxed))]),
+        family(
+            "dbx_connection_failures_total",
+            "Client connections that came to no good, by why: their TLS handshake, their PROXY header, either's timeout, too many to be turned away, an answer not taken.",
+            MetricType::COUNTER,
+            failures,
+        ),
         family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
         family(
             "dbx_queued_bytes",

@@ -5,12 +5,15 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 use tokio::runtime::Handle;
 
-use crate::{backend::Bounds, drain::Drain, scripts::Scripts};
+use crate::{backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, scripts::Scripts};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
 pub struct Shared {
+    pub handshake_timeout: Duration,
     pub header_timeout: Duration,
+    pub keep_alive_timeout: Duration,
+    pub write_timeout: Duration,
     pub body_timeout: Duration,
     pub drain_propagation: Duration,
     pub drain_timeout: Duration,
@@ -20,8 +23,10 @@ pub struct Shared {
     pub max_value_bytes: usize,
     pub max_result_items: Option<u64>,
     pub max_header_bytes: usize,
+    pub max_url_bytes: usize,
     pub max_pipeline_calls: usize,
     pub max_connections: usize,
+    pub max_connections_per_address: usize,
     pub max_socket_calls: usize,
     pub max_queued_bytes: usize,
     pub max_total_queued_bytes: usize,
@@ -33,10 +38,18 @@ pub struct Shared {
     pub hosts: Vec<String>,
     pub origins: Origins,
     pub access_log: bool,
+    /// The data listener speaks TLS.
+    pub serves_tls: bool,
+    /// What is in front of the gateway.
+    pub proxies: Proxies,
     /// Where the work is done that is long enough to keep the other calls of a worker waiting.
     pub large: Handle,
     /// Open client connections.
     pub connections: AtomicUsize,
+    /// Connections that are being turned away.
+    pub turned_away: AtomicUsize,
+    /// Open client connections by address.
+    pub addresses: Addresses,
     /// Open WebSockets and event streams.
     pub sockets: AtomicUsize,
     /// Bytes that wait for clients to read them.
@@ -50,6 +63,9 @@ impl Shared {
     pub fn new(config: &GatewayConfig, large: Handle) -> Self {
         let (limits, sockets) = (&config.limits, &config.sockets);
         Self {
+            handshake_timeout: limits.handshake_timeout().value(),
+            keep_alive_timeout: limits.keep_alive_timeout().value(),
+            write_timeout: limits.write_timeout().value(),
             header_timeout: limits.header_timeout().value(),
             body_timeout: limits.body_timeout().value(),
             drain_propagation: config.drain.propagation().value(),
@@ -60,8 +76,10 @@ impl Shared {
             max_value_bytes: limits.max_value_bytes().bytes(),
             max_result_items: u64::try_from(limits.max_result_items()).ok().filter(|most| *most > 0),
             max_header_bytes: limits.max_header_bytes().bytes(),
+            max_url_bytes: limits.max_url_bytes().bytes(),
             max_pipeline_calls: count(limits.max_pipeline_calls()),
             max_connections: count(limits.max_connections()),
+            max_connections_per_address: count(limits.max_connections_per_address()),
             max_socket_calls: count(sockets.max_calls()),
             max_queued_bytes: sockets.max_queued_bytes().bytes(),
             max_total_queued_bytes: sockets.max_total_queued_bytes().bytes(),
@@ -73,8 +91,12 @@ impl Shared {
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
             access_log: config.log.access(),
+            serves_tls: config.listen.tls.is_some(),
+            proxies: Proxies::new(&config.listen),
             large,
             connections: AtomicUsize::new(0),
+            turned_away: AtomicUsize::new(0),
+            addresses: Addresses::default(),
             sockets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             drain: Drain::default(),

@@ -4,20 +4,24 @@
 
 mod auth;
 mod database_limits;
+mod listen;
 mod quantity;
 mod rates;
 mod redis;
 mod secret;
 mod sources;
+mod tls;
 mod url;
 mod validate;
 
 pub use auth::{Auth, AuthMode, Effect, Grant, Jwt, Kubernetes};
 pub use database_limits::DatabaseLimits;
+pub use listen::{Forwarded, Listen};
 pub use quantity::{Duration, Size};
 pub use rates::{OnFailure, Per, RateLimit};
 pub use redis::{BackendUser, DatabaseTls, Managed, Redis, Sentinel};
 pub use secret::{KeyRef, SecretSource};
+pub use tls::{ClientCertificates, ListenTls};
 pub use url::{Host, RedisAddress, RedisUrl};
 pub use validate::Invalid;
 
@@ -75,7 +79,7 @@ pub struct GatewayConfig {
     /// A record of who did what.
     #[serde(default, skip_serializing_if = "is_default")]
     pub audit: Audit,
-    /// Addresses the gateway listens on.
+    /// Addresses the gateway listens on, and what stands in front of it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub listen: Listen,
     /// Host names, besides `localhost` and IP addresses, that a request's `Host` may carry while no credential is
@@ -120,21 +124,6 @@ pub struct Database {
     pub limits: DatabaseLimits,
 }
 
-/// Addresses the gateway listens on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Listen {
-    /// The data listener. Default: `127.0.0.1:3000`, and `0.0.0.0:3000` once `auth.mode` is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub data: Option<String>,
-    /// The operations listener: `/livez`, `/readyz`, `/metrics`; read-only, names no host and no identity.
-    /// Default: the data listener's host with port `9090`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub operations: Option<String>,
-}
-
 section! {
     /// Browsers' cross-origin calls.
     Cors {
@@ -163,6 +152,8 @@ section! {
         max_result_items: i32 = 0;
         /// Bytes of a request's line and headers.
         max_header_bytes: Size = "16KiB";
+        /// Bytes of a request's path and query.
+        max_url_bytes: Size = "8KiB";
         /// Calls in one pipeline.
         #[schemars(range(min = 1, max = 100_000))]
         max_pipeline_calls: i32 = 1000;
@@ -173,6 +164,10 @@ section! {
         /// Open client connections of the whole gateway.
         #[schemars(range(min = 1, max = 1_000_000))]
         max_connections: i32 = 10000;
+        /// Open connections of one client address, or of one /64 network of IPv6. `0` is no limit: behind a proxy that does not
+        /// speak the PROXY protocol, all connections come from one address.
+        #[schemars(range(min = 0, max = 1_000_000))]
+        max_connections_per_address: i32 = 0;
         /// Connections to a database that each worker keeps for calls that cannot share one: transactions, conditional
         /// changes, values over 1 MiB.
         #[schemars(range(min = 1, max = 10_000))]
@@ -181,10 +176,17 @@ section! {
         call_timeout: Duration = "5s";
         /// The longest that a call may ask for.
         max_call_timeout: Duration = "60s";
-        /// How long a client may take to send a request's headers, and to stay silent between requests.
-        header_timeout: Duration = "60s";
+        /// How long the TLS handshake of a connection may take, and the header of the PROXY protocol.
+        handshake_timeout: Duration = "10s";
+        /// How long a client may take to send a request's line and headers. It is from their first byte on; for the first request of
+        /// a connection, from the beginning of that.
+        header_timeout: Duration = "10s";
+        /// How long a connection may stay silent between requests. What is in front of the gateway should give up earlier.
+        keep_alive_timeout: Duration = "75s";
         /// How long a client may take to send a request's body.
         body_timeout: Duration = "30s";
+        /// How long a client may take nothing of an answer that is being written.
+        write_timeout: Duration = "30s";
         /// How long what became of a change with an `Idempotency-Key` is kept.
         idempotency_window: Duration = "24h";
     }
@@ -385,6 +387,11 @@ impl GatewayConfig {
         effective.listen.data = Some(self.data_address());
         effective.listen.operations = Some(self.operations_address());
         effective.audit = self.audit.effective();
+        effective.listen.forwarded = Some(self.listen.forwarded());
+        effective.listen.proxy_protocol = Some(self.listen.proxy_protocol());
+        if let Some(tls) = effective.listen.tls.as_mut().filter(|tls| tls.client_ca_from.is_some()) {
+            tls.client_certificates = Some(tls.client_certificates());
+        }
         effective.cors = self.cors.effective();
         effective.limits = self.limits.effective();
         effective.sockets = self.sockets.effective();

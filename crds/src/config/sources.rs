@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{GatewayConfig, Redis, SecretSource};
+use super::{GatewayConfig, ListenTls, Redis, SecretSource};
 
 impl GatewayConfig {
     /// Every reference with its path, such as `databases[0].redis.passwordFrom`.
@@ -12,6 +12,8 @@ impl GatewayConfig {
             let redis = database.redis.iter().flat_map(Redis::sources);
             sources.extend(redis.map(|(name, source)| (format!("databases[{index}].redis.{name}"), source)));
         }
+        let tls = self.listen.tls.iter().flat_map(ListenTls::sources);
+        sources.extend(tls.map(|(name, source)| (format!("listen.tls.{name}"), source)));
         sources.extend(self.auth.keys_from.iter().enumerate().map(|(index, source)| (format!("auth.keysFrom[{index}]"), source)));
         for (index, jwt) in self.auth.jwt.iter().enumerate() {
             let given = [("jwksFrom", &jwt.jwks_from), ("caFrom", &jwt.ca_from)];

@@ -84,6 +84,11 @@ fn a_pod_cannot_use_what_only_a_machine_has() {
         ),
         ["auth.mode", "databases[1].redis.passwordFrom", "databases[0].redis.url"]
     );
+    let tls = "listen: { tls: { certificateFrom: { file: a }, keyFrom: { secretKeyRef: { name: a, key: b } } } }";
+    assert_eq!(
+        paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\nauth: {{ mode: none }}\n{tls}")),
+        ["listen.tls.certificateFrom"]
+    );
 }
 
 #[test]
@@ -121,6 +126,22 @@ fn urls_are_taken_apart() {
     ] {
         assert!(RedisUrl::parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn what_is_in_front_is_said_as_a_whole() {
+    let with = |rest: &str| paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\nlisten: {{ {rest} }}"));
+    assert_eq!(with("trustedProxies: ['10.0.0.0/8', '::1', '192.0.2.7'], forwarded: x-forwarded-for, proxyProtocol: true"), [""; 0]);
+    assert_eq!(with("trustedProxies: ['10.0.0.0/33', here]"), ["listen.trustedProxies[0]", "listen.trustedProxies[1]"]);
+    assert_eq!(with("forwarded: forwarded, proxyProtocol: true"), ["listen.forwarded", "listen.proxyProtocol"]);
+    assert_eq!(with("forwarded: none, proxyProtocol: false"), [""; 0]);
+    let pair = "certificateFrom: { file: a }, keyFrom: { file: b }";
+    assert_eq!(with(&format!("tls: {{ {pair}, clientCaFrom: {{ file: c }}, clientCertificates: optional }}")), [""; 0]);
+    assert_eq!(with(&format!("tls: {{ {pair}, clientCertificates: required }}")), ["listen.tls.clientCertificates"]);
+    assert_eq!(with("tls: { certificateFrom: {}, keyFrom: { file: b, env: c } }"), ["listen.tls.certificateFrom", "listen.tls.keyFrom"]);
+    let limits = |rest: &str| paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\nlimits: {{ {rest} }}"));
+    assert_eq!(limits("maxUrlBytes: 8193, maxHeaderBytes: 8KiB"), ["limits.maxUrlBytes"]);
+    assert_eq!(limits("maxConnectionsPerAddress: -1, writeTimeout: 0s"), ["limits.maxConnectionsPerAddress", "limits.writeTimeout"]);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{Database, DatabaseLimits, Duration, Effect, GatewayConfig, Grant, Jwt, Limits, Redis, RedisAddress, RedisUrl, Size};
+use super::{
+    Database, DatabaseLimits, Duration, Effect, Forwarded, GatewayConfig, Grant, Jwt, Limits, Redis, RedisAddress, RedisUrl, Size,
+    listen::network,
+};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +62,7 @@ impl GatewayConfig {
         self.check_auth(&mut findings);
         self.check_rates(&mut findings);
         self.check_addresses(&mut findings);
+        self.check_listen(&mut findings);
         self.check_limits(&mut findings);
         findings.0
     }
@@ -160,6 +164,23 @@ impl GatewayConfig {
         }
     }
 
+    fn check_listen(&self, findings: &mut Findings) {
+        let listen = &self.listen;
+        for (index, _) in listen.trusted_proxies.iter().enumerate().filter(|(_, text)| network(text).is_none()) {
+            findings.add(format!("listen.trustedProxies[{index}]"), "expected a network such as 10.0.0.0/8, or an address");
+        }
+        for (field, given) in [("forwarded", listen.forwarded() != Forwarded::None), ("proxyProtocol", listen.proxy_protocol())] {
+            if given && listen.trusted_proxies.is_empty() {
+                findings.add(format!("listen.{field}"), "nobody is believed: `listen.trustedProxies` says who the proxies are");
+            }
+        }
+        if let Some(tls) = &listen.tls {
+            if tls.client_certificates.is_some() && tls.client_ca_from.is_none() {
+                findings.add("listen.tls.clientCertificates", "`clientCaFrom` has to say whose certificates are believed");
+            }
+        }
+    }
+
     /// Every mistake of grants that stand beside a key.
     pub fn validate_grants(&self, grants: &[Grant]) -> Vec<Invalid> {
         let mut findings = Findings::default();
@@ -248,20 +269,33 @@ impl GatewayConfig {
             let found = limits.max_result_items();
             findings.add("limits.maxResultItems", format!("expected 0, which is no limit, to 1000000000, found {found}"));
         }
+        if !(0..=1_000_000).contains(&limits.max_connections_per_address()) {
+            let found = limits.max_connections_per_address();
+            findings.add("limits.maxConnectionsPerAddress", format!("expected 0, which is no limit, to 1000000, found {found}"));
+        }
+        if limits.max_url_bytes.is_some() && limits.max_url_bytes().bytes() > limits.max_header_bytes().bytes() {
+            let (url, all) = (limits.max_url_bytes(), limits.max_header_bytes());
+            findings.add("limits.maxUrlBytes", format!("is {url}, larger than limits.maxHeaderBytes, which is {all}"));
+        }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),
             ("limits.maxKeyBytes", limits.max_key_bytes(), 1, 512 << 20),
             ("limits.maxValueBytes", limits.max_value_bytes(), 1, 512 << 20),
             ("limits.scriptCacheBytes", limits.script_cache_bytes(), 0, 1 << 30),
             ("limits.maxHeaderBytes", limits.max_header_bytes(), 8192, 1 << 20),
+            // Longer ones cannot be read at all.
+            ("limits.maxUrlBytes", limits.max_url_bytes(), 256, 65_534),
             ("sockets.maxQueuedBytes", sockets.max_queued_bytes(), 4096, 1 << 30),
             ("sockets.maxTotalQueuedBytes", sockets.max_total_queued_bytes(), 4096, 1 << 40),
         ] {
             check_size(path, &size, least, most, findings);
         }
         for (path, duration) in [
+            ("limits.handshakeTimeout", limits.handshake_timeout()),
             ("limits.headerTimeout", limits.header_timeout()),
+            ("limits.keepAliveTimeout", limits.keep_alive_timeout()),
             ("limits.bodyTimeout", limits.body_timeout()),
+            ("limits.writeTimeout", limits.write_timeout()),
             ("limits.idempotencyWindow", limits.idempotency_window()),
             ("sockets.maxWait", sockets.max_wait()),
             ("sockets.pingInterval", sockets.ping_interval()),

@@ -42,7 +42,11 @@ pub const RULES: &[Rule] = &[
     ),
     rule(CONFIG, "has(self.auth) && has(self.auth.mode)", "auth.mode has to be said: `none` lets everybody call who can reach the gateway"),
     rule(CONFIG, "has(self.databases) && size(self.databases) > 0", "databases needs at least one entry"),
-    rule(CONFIG, "!has(self.listen)", "listen is set by the operator, together with the ports of the pod"),
+    rule(
+        CONFIG,
+        "!has(self.listen) || (!has(self.listen.data) && !has(self.listen.operations))",
+        "listen.data and listen.operations are set by the operator, together with the ports of the pod",
+    ),
     rule(DATABASE, "!(self.name in ['whoami', 'ws'])", "`whoami` and `ws` are words of the API itself"),
     rule(DATABASE, "has(self.redis)", "the kind of database has to be said: `redis`"),
     rule(

@@ -3,6 +3,7 @@
 
 mod environment;
 mod file;
+pub mod follow;
 mod layers;
 mod mistake;
 mod path;

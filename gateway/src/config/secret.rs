@@ -3,6 +3,7 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use dbx_crds::config::SecretSource;
@@ -65,6 +66,15 @@ pub fn read(source: &SecretSource, secrets_dir: &Path) -> Result<Secret, Unreada
     }?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     Ok(Secret::new(text))
+}
+
+/// A text that may change: read again each time it is asked for. An error says where it should be, never what it is.
+pub type Text = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// What a reference leads to, as often as it is asked for.
+pub fn text(source: SecretSource, secrets_dir: &Path) -> Text {
+    let secrets_dir = secrets_dir.to_owned();
+    Arc::new(move || read(&source, &secrets_dir).map(|secret| secret.reveal().to_owned()).map_err(|unreadable| unreadable.to_string()))
 }
 
 fn read_file(path: &Path) -> Result<String, Unreadable> {

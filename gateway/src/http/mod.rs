@@ -46,6 +46,7 @@ use crate::{
     auth::{Identity, Rights},
     error::{Code, Error},
     operation::{self, arguments::Arguments},
+    peer::Peer,
     worker::{Database, Worker},
 };
 
@@ -84,9 +85,10 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
     })
 }
 
-/// Gives an id to what the CORS layer answers by itself.
+/// Gives what every answer has to what the CORS layer answers by itself.
 async fn identify(State(worker): State<Arc<Worker>>, mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().entry(REQUEST_ID).or_insert_with(|| worker.next_request_id());
+    respond::secure(&mut response, worker.shared.serves_tls);
     response
 }
 
@@ -117,9 +119,11 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     }
     if worker.shared.access_log {
         let path = known(&worker, parts.uri.path());
+        let client = parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
         tracing::info!(
             target: "dbx_gateway::access",
             request = id.to_str().unwrap_or_default(),
+            client = client.map(tracing::field::display),
             method = parts.method.as_str(),
             path,
             status = response.status().as_u16(),
@@ -128,6 +132,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         );
     }
     response.headers_mut().insert(REQUEST_ID, id);
+    respond::secure(&mut response, worker.shared.serves_tls);
     if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
         response = Box::pin(compression::compress(&parts.headers, response)).await;
     }
@@ -136,6 +141,8 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
     let identity = &worker.own;
+    request::check_length(&parts.uri, worker.shared.max_url_bytes)?;
+    request::check_framing(&parts.headers, &body)?;
     match idempotency::applies(parts) {
         false => route(worker, identity, parts, body, id).await,
         true => Box::pin(idempotency::answer(worker.clone(), identity.clone(), parts.clone(), body, id.clone())).await,

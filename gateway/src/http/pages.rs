@@ -4,7 +4,7 @@ use std::{fmt::Write, sync::OnceLock};
 
 use axum::{
     body::Body,
-    http::{Method, Response, request::Parts},
+    http::{HeaderValue, Method, Response, request::Parts},
 };
 use serde_json::json;
 
@@ -17,6 +17,9 @@ use crate::{
 
 /// The pages that are not under `/api/v1`.
 pub(super) const PATHS: &[&str] = &["/asyncapi.json", "/openapi.json", "/docs/errors"];
+
+/// A page that is only read.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 
 /// `/api/v1` and `/api/v1/whoami`.
 pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
@@ -54,7 +57,7 @@ pub(super) fn page(_worker: &Worker, method: &Method, path: &str) -> Result<Resp
             read_only(method, || respond::json(ASYNCAPI.get_or_init(|| operation::asyncapi::document().to_string()).as_str()))
         }
         "/openapi.json" => read_only(method, || respond::json(OPENAPI.get_or_init(|| operation::openapi::document().to_string()).as_str())),
-        "/docs/errors" => read_only(method, || respond::text("text/html; charset=utf-8", errors())),
+        "/docs/errors" => read_only(method, || respond::page(errors(), POLICY)),
         _ => match docs::part(path) {
             Some(part) => read_only(method, || part),
             None => Err(Error::new(Code::RouteNotFound, "the API is under /api/v1, its description at /openapi.json and /docs")),

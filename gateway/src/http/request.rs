@@ -1,7 +1,7 @@
 //! Reading a request before anybody knows what it calls: its id, whether it may come from where it comes from, its path,
 //! its query, its media types, its body. Paths are matched raw and decoded by segment, so that `%2F` is part of a key.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, io, net::IpAddr, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -49,6 +49,39 @@ pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, hosts: &[String], ori
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses an address that is longer than is read.
+pub(super) fn check_length(uri: &Uri, most: usize) -> Result<(), Error> {
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > most { Err(too_long(most)) } else { Ok(()) }
+}
+
+pub(super) fn too_long(most: usize) -> Error {
+    Error::new(
+        Code::UriTooLong,
+        format!("a request's path and query may have {most} bytes (limits.maxUrlBytes); by name, keys go in the body"),
+    )
+}
+
+/// Refuses a request that two readers could take for different ones: more than one `Host`, and codings of a body of unknown
+/// length that are not read here. Lengths that differ are refused by hyper; where there are both a length and chunks, it reads
+/// chunks and closes the connection.
+pub(super) fn check_framing(headers: &HeaderMap, body: &Body) -> Result<(), Error> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    if hosts.next().is_some() && hosts.next().is_some() {
+        return Err(Error::new(Code::BadEncoding, "a request has one `Host`").param("Host"));
+    }
+    if body.size_hint().exact().is_some() {
+        return Ok(());
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (Some(coding), None) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        (Some(_), Some(_)) => {}
+        _ => return Ok(()),
+    }
+    Err(Error::new(Code::UnsupportedMediaType, "the only transfer coding that is read is `chunked`").param("Transfer-Encoding"))
 }
 
 fn host_name(host: &str) -> &str {
@@ -182,7 +215,7 @@ pub(super) async fn body(headers: &HeaderMap, mut body: Body, most: usize, time:
         let mut all = Vec::new();
         let mut first = Bytes::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::new(Code::RequestTimeout, "the body ended early"))?;
+            let frame = frame.map_err(|error| broken(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             if first.len() + all.len() + data.len() > most {
                 return Err(too_large());
@@ -206,6 +239,17 @@ pub(super) async fn body(headers: &HeaderMap, mut body: Body, most: usize, time:
     match tokio::time::timeout(time, read).await {
         Ok(read) => read,
         Err(_) => Err(Error::new(Code::RequestTimeout, "the body did not arrive in time (limits.bodyTimeout)").retryable()),
+    }
+}
+
+/// Why a body cannot be read to its end.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Error {
+    let cause = std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            Error::new(Code::BadEncoding, "the chunks of the body are not those of HTTP/1.1").param("Transfer-Encoding")
+        }
+        _ => Error::new(Code::RequestTimeout, "the body ended early"),
     }
 }
 

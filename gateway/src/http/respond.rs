@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderName, HeaderValue, Response, StatusCode, header},
 };
 
 use hyper::body::Body as _;
@@ -14,6 +14,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// Browsers that came over TLS once come over nothing else for a year.
+const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// After how many seconds to come back, when the gateway or its database is not available.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -39,15 +42,32 @@ pub(super) fn is_json(content_type: &HeaderValue) -> bool {
 pub(super) fn bytes(body: Bytes) -> Response<Body> {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, BYTES);
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// A page or text of the gateway's own.
+/// A page or text of the gateway's own. Pages of others neither learn of it nor get it.
 pub(super) fn text(content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     response
+}
+
+/// A page, and what it may do.
+pub(super) fn page(body: impl Into<Body>, policy: HeaderValue) -> Response<Body> {
+    let mut response = text("text/html; charset=utf-8", body);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// Tells browsers what holds for every answer.
+pub(super) fn secure(response: &mut Response<Body>, serves_tls: bool) {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if serves_tls {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+    }
 }
 
 /// An answer to OPTIONS.
@@ -83,7 +103,7 @@ pub(crate) fn message(error: &Error, request_id: &HeaderValue) -> Vec<u8> {
     let (status, body) = (StatusCode::from_u16(error.code.status()).unwrap_or_default(), error.problem(id).to_string());
     let retry = if error.code == Code::Unavailable { "retry-after: 1\r\n" } else { "" };
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n{retry}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-content-type-options: nosniff\r\nx-request-id: {id}\r\n{retry}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

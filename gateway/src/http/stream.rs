@@ -1,11 +1,14 @@
 //! A client's connection as hyper sees it, better at saying no: a request that hyper cannot read is refused with a problem
-//! as any other, and a refusal reaches a client that is still sending.
+//! as any other, a refusal reaches a client that is still sending, and a client that takes nothing of its answer is left.
 
 use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,11 +20,14 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep},
 };
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-use super::{respond, taken::Outgoing};
+use super::{request::too_long, respond, taken::Outgoing};
 use crate::{
     error::{Code, Error},
     listener::Counted,
+    metrics::Failure,
     worker::Worker,
 };
 
@@ -32,15 +38,22 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a client's system may take to refuse an answer that came after its client had ended the connection.
 const DOUBT: Duration = Duration::from_millis(100);
 
+/// What carries a connection: TCP, or TLS on it.
+pub type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// A connection.
 pub struct Stream {
-    inner: TokioIo<TcpStream>,
+    inner: TokioIo<Transport>,
     worker: Arc<Worker>,
     speaks_http: bool,
     _counted: Counted,
     /// What is written in place of hyper's own refusal, and how much of it has been.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Option<Pin<Box<Sleep>>>,
+    /// Something has been read; for who waits for a request.
+    heard: Arc<AtomicBool>,
+    /// The end of the patience with a client that takes nothing; while it takes, there is none.
+    stalled: Option<Pin<Box<Sleep>>>,
     outgoing: Outgoing,
     /// The last answer had something in it that was taken, and nothing has been heard of the client since.
     unconfirmed: bool,
@@ -48,7 +61,7 @@ pub struct Stream {
 
 impl Stream {
     /// Takes over an accepted connection.
-    pub fn new(stream: TcpStream, worker: Arc<Worker>, counted: Counted) -> Self {
+    pub fn new(stream: Transport, worker: Arc<Worker>, counted: Counted) -> Self {
         Self {
             inner: TokioIo::new(stream),
             worker,
@@ -56,6 +69,8 @@ impl Stream {
             _counted: counted,
             refusal: None,
             closing: None,
+            heard: Arc::default(),
+            stalled: None,
             outgoing: Outgoing::default(),
             unconfirmed: false,
         }
@@ -71,6 +86,36 @@ impl Stream {
         self.outgoing.clone()
     }
 
+    /// Is set whenever something has been read.
+    pub fn heard(&self) -> Arc<AtomicBool> {
+        self.heard.clone()
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self.inner.inner() {
+            Either::Left(socket) => socket,
+            Either::Right(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Gives up a client that has taken nothing for too long. What is no HTTP any more has a bound of its own.
+    fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if self.stalled.is_some() {
+                self.stalled = None;
+            }
+            return written;
+        }
+        if !self.speaks_http {
+            return written;
+        }
+        let patience = self.worker.shared.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(context));
+        self.worker.counters.fail(Failure::Stalled);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
     /// not be noticed yet.
     fn check_reader(&mut self) -> io::Result<()> {
@@ -79,7 +124,7 @@ impl Stream {
         if self.outgoing.is_empty() {
             return Ok(());
         }
-        match SockRef::from(self.inner.inner()).peek(&mut [MaybeUninit::uninit()]) {
+        match SockRef::from(self.socket()).peek(&mut [MaybeUninit::uninit()]) {
             Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
@@ -88,14 +133,18 @@ impl Stream {
 
     /// What the client's system has told of the connection, other than by reading.
     fn reset(&self) -> Option<io::Error> {
-        SockRef::from(self.inner.inner()).take_error().ok().flatten()
+        SockRef::from(self.socket()).take_error().ok().flatten()
     }
 
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
         while let Some((message, at)) = &mut self.refusal
             && *at < message.len()
         {
-            *at += ready!(Pin::new(&mut self.inner).poll_write(context, &message[*at..]))?;
+            let taken = Pin::new(&mut self.inner).poll_write(context, &message[*at..]);
+            match taken {
+                Poll::Ready(taken) => *at += taken?,
+                Poll::Pending => return self.bounded(context, Poll::Pending),
+            }
         }
         self.refusal = None;
         Poll::Ready(Ok(written))
@@ -111,7 +160,8 @@ impl Stream {
             return false;
         }
         let error = match status.get(..2) {
-            Some(b"31" | b"14") => {
+            Some(b"14") => too_long(self.worker.shared.max_url_bytes),
+            Some(b"31") => {
                 let most = self.worker.shared.max_header_bytes;
                 Error::new(Code::HeadersTooLarge, format!("a request's line and headers may have {most} bytes (limits.maxHeaderBytes)"))
             }
@@ -127,6 +177,9 @@ impl Stream {
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if read.is_ready() {
+            self.heard.store(true, Relaxed);
+        }
         if self.unconfirmed && matches!(read, Poll::Ready(Err(_))) {
             self.unconfirmed = false;
             self.worker.counters.reset_taken();
@@ -141,7 +194,8 @@ impl Write for Stream {
             return self.poll_refuse(context, bytes.len());
         }
         self.check_reader()?;
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.bounded(context, written)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -149,7 +203,8 @@ impl Write for Stream {
             return self.poll_refuse(context, slices.iter().map(|slice| slice.len()).sum());
         }
         self.check_reader()?;
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.bounded(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -157,7 +212,8 @@ impl Write for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        ready!(self.bounded(context, flushed))?;
         if self.outgoing.is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -176,7 +232,8 @@ impl Write for Stream {
     /// Says that no more will come, then reads what the client still sends.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
-            ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+            let shut = Pin::new(&mut self.inner).poll_shutdown(context);
+            ready!(self.bounded(context, shut))?;
             let linger = if self.unconfirmed { DOUBT } else { LINGER };
             self.closing = Some(Box::pin(tokio::time::sleep_until(Instant::now() + linger)));
         }

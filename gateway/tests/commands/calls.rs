@@ -63,7 +63,7 @@ fn add(param: &Param, options: Option<usize>, version: Version, call: &mut Map<S
 fn value(kind: &Kind, name: &str, options: Option<usize>, version: Version) -> Value {
     match kind {
         Kind::Key(_) => format!("k:{name}").into(),
-        Kind::Bytes | Kind::Text => "1".into(),
+        Kind::Bytes | Kind::Text | Kind::Channel | Kind::Glob | Kind::Elsewhere => "1".into(),
         Kind::Json => 1.into(),
         Kind::Base64 => "AMABCgAmeOe20QER/A==".into(),
         Kind::Integer => 1.into(),

@@ -30,9 +30,9 @@ fn mistakes_say_where_and_what() {
         ),
         (
             given().flag("--set", "limits.max=9"),
-            "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, headerTimeout, idempotencyWindow, maxBodyBytes, maxCallTimeout, \
-             maxConnections, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, maxPipelineCalls, maxResultBytes, maxResultItems, maxValueBytes, \
-             scriptCacheBytes (flag --set limits.max)",
+            "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, handshakeTimeout, headerTimeout, idempotencyWindow, keepAliveTimeout, \
+             maxBodyBytes, maxCallTimeout, maxConnections, maxConnectionsPerAddress, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, \
+             maxPipelineCalls, maxResultBytes, maxResultItems, maxUrlBytes, maxValueBytes, scriptCacheBytes, writeTimeout (flag --set limits.max)",
         ),
         (
             given().flag("--set", "workers.count=9"),

@@ -12,6 +12,9 @@ fn sample(path: &str, wants: &str) -> Value {
     match (path, wants) {
         ("auth.mode", _) => json!("none"),
         ("listen.data" | "listen.operations", _) => json!("127.0.0.1:4000"),
+        ("listen.forwarded", _) => json!("x-forwarded-for"),
+        ("listen.trustedProxies", _) => json!(["10.0.0.0/8", "::1"]),
+        ("listen.tls.clientCertificates", _) => json!("optional"),
         ("cors.origins", _) => json!(["https://a.example"]),
         ("databases.0.redis.url", _) => json!("redis://other"),
         ("databases.0.redis", _) => json!({ "url": "redis://other" }),
@@ -47,13 +50,20 @@ fn every_setting_can_be_given_everywhere() {
         let pointer = format!("/{}", path.replace('.', "/"));
         // What the setting needs beside it.
         let mut beside = json!({ "databases": [{ "name": "redis", "redis": { "url": "redis://host" } }] });
-        if path.contains(".tls") {
+        if path.starts_with("listen.") {
+            beside["listen"] = json!({ "trustedProxies": ["10.0.0.0/8"] });
+        }
+        if path.starts_with("listen.tls") {
+            let (certificate, key, ca) = (json!({ "file": "c" }), json!({ "file": "k" }), json!({ "file": "a" }));
+            beside["listen"]["tls"] = json!({ "certificateFrom": certificate, "keyFrom": key, "clientCaFrom": ca });
+        }
+        if path.contains("redis.tls") {
             beside["databases"][0]["redis"] = json!({ "url": "rediss://host" });
         }
         if path.contains("redis.sentinel") {
             beside["databases"][0]["redis"] = json!({ "url": "redis+sentinel://host/primary" });
         }
-        if path.contains("tls.certificateFrom") || path.contains("tls.keyFrom") {
+        if path.contains("redis.tls.certificateFrom") || path.contains("redis.tls.keyFrom") {
             beside["databases"][0]["redis"]["tls"] = json!({ "certificateFrom": { "file": "c" }, "keyFrom": { "file": "k" } });
         }
         if path.contains(".managed") {

@@ -85,7 +85,7 @@ fn a_slow_body_is_not_waited_for() {
 
 #[test]
 fn slow_headers_are_not_waited_for() {
-    let app = App::with(&["limits.headerTimeout=1s"]);
+    let app = App::with(&["limits.headerTimeout=1s", "limits.keepAliveTimeout=1s"]);
     let mut half = app.anonymous().connect();
     half.write(b"GET /api/v1/redis/strings/a HTTP/1.1\r\nHost:").unwrap();
     let mut silent = app.anonymous().connect();

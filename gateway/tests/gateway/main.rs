@@ -13,6 +13,7 @@ mod compression;
 mod conformance;
 mod databases;
 mod documentation;
+mod doors;
 mod drain;
 #[path = "../commands/family.rs"]
 mod family;

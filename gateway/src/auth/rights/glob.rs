@@ -1,7 +1,7 @@
 //! Globs as Redis matches them: `*`, `?`, `[a-z]`, `[^x]`, `\` before what is meant as itself; bytes, not characters.
 
 /// Whether `text` matches all of a glob. Takes at most the product of both lengths, whatever the glob is.
-pub fn matches(glob: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     // Where the last `*` is, and how much it has taken so far. One `*` that takes more makes up for all before it.
     let mut star: Option<(usize, usize)> = None;
@@ -70,7 +70,7 @@ fn class(glob: &[u8], byte: u8) -> Option<usize> {
 }
 
 /// A glob that matches nothing but these bytes.
-pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
     for byte in text {
         if b"*?[]^\\-".contains(byte) {
             out.push(b'\\');

@@ -14,7 +14,7 @@ mod raw;
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
 
-pub use self::glob::matches;
+pub(crate) use self::glob::matches;
 use self::{access::Access, command::Change};
 use crate::{
     error::{Code, Error},

@@ -8,7 +8,7 @@ use std::{
 
 use dbx_crds::config::{self, Host, RedisAddress, RedisUrl, SecretSource};
 
-use crate::config::secret;
+use crate::config::secret::{self, Text};
 
 /// Where a Redis is and how to log in.
 pub struct Endpoint {
@@ -52,13 +52,10 @@ pub(super) struct Tls {
     pub(super) server_name: Option<String>,
 }
 
-/// A text that may change: read again for each connection. An error says where it should be, never what it is.
-pub(super) type Text = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
-
 impl Endpoint {
     /// Puts together what the configuration says of a Redis at a URL.
     pub fn new(redis: &config::Redis, url: RedisUrl, secrets_dir: &Path, client_name: String) -> Self {
-        let text = |source: &SecretSource| text(source.clone(), secrets_dir);
+        let text = |source: &SecretSource| secret::text(source.clone(), secrets_dir);
         let tls = redis.tls.clone().unwrap_or_default();
         let sentinel = redis.sentinel.clone().unwrap_or_default();
         let given = url.password.map(|password| -> Text { Arc::new(move || Ok(password.clone())) });
@@ -98,11 +95,4 @@ impl Endpoint {
             moves: AtomicU64::new(0),
         }
     }
-}
-
-fn text(source: SecretSource, secrets_dir: &Path) -> Text {
-    let secrets_dir = secrets_dir.to_owned();
-    Arc::new(move || {
-        secret::read(&source, &secrets_dir).map(|secret| secret.reveal().to_owned()).map_err(|unreadable| unreadable.to_string())
-    })
 }

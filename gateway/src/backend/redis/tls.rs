@@ -6,18 +6,16 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{
-    endpoint::{Text, Tls},
-    greeting::Refused,
-};
-use crate::error::Code;
+use super::{endpoint::Tls, greeting::Refused};
+use crate::{config::secret::Text, error::Code, tls as pem};
+
+const CA: &str = "tls.caFrom";
+const CERTIFICATE: &str = "tls.certificateFrom";
+const KEY: &str = "tls.keyFrom";
 
 /// Encrypts a connection, once the server has shown who it is.
 pub(super) async fn wrap(stream: TcpStream, host: &str, tls: &Tls, deadline: Instant) -> Result<TlsStream<TcpStream>, Refused> {
@@ -37,26 +35,20 @@ pub(super) async fn wrap(stream: TcpStream, host: &str, tls: &Tls, deadline: Ins
 }
 
 fn config(tls: &Tls) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder =
+        ClientConfig::builder_with_provider(pem::provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = match &tls.ca {
         None => builder.with_root_certificates(system()),
-        Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(ca, "tls.caFrom")? {
-                roots.add(certificate).map_err(|error| format!("tls.caFrom: {error}"))?;
-            }
-            builder.with_root_certificates(roots)
-        }
+        Some(ca) => builder.with_root_certificates(pem::roots(&read(ca, CA)?, CA)?),
     };
     let Some((certificate, key)) = &tls.certificate else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(certificate, "tls.certificateFrom")?;
-    let key = PrivateKeyDer::from_pem_slice(key().map_err(|message| format!("tls.keyFrom: {message}"))?.as_bytes())
-        .map_err(|_| "tls.keyFrom: holds no private key in PEM")?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "tls.keyFrom is not the key of tls.certificateFrom".into(),
-        error => format!("tls.certificateFrom: {error}"),
-    })
+    let chain = pem::certificates(&read(certificate, CERTIFICATE)?, CERTIFICATE)?;
+    let key = pem::private_key(&read(key, KEY)?, KEY)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| pem::unfit(&error, "tls."))
+}
+
+fn read(text: &Text, setting: &str) -> Result<String, String> {
+    text().map_err(|message| format!("{setting}: {message}"))
 }
 
 /// The certificates of the system, which change with the image that has them.
@@ -72,12 +64,6 @@ fn system() -> Arc<RootCertStore> {
         Arc::new(roots)
     };
     SYSTEM.get_or_init(load).clone()
-}
-
-fn certificates(pem: &Text, setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = pem().map_err(|message| format!("{setting}: {message}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| format!("{setting}: holds no certificate in PEM"))
 }
 
 fn refused(error: &io::Error) -> Refused {

@@ -88,9 +88,14 @@ impl Client {
     }
 }
 
+/// What carries a connection: TCP, or TLS on it.
+pub trait Carrier: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Carrier for T {}
+
 /// One connection, kept alive.
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Carrier>>,
     /// The next answers have no body.
     pub head_only: bool,
 }
@@ -100,7 +105,12 @@ impl Connection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(SOON))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), head_only: false })
+        Ok(Self::over(stream))
+    }
+
+    /// A connection over something that is open already.
+    pub fn over(stream: impl Carrier + 'static) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)), head_only: false }
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

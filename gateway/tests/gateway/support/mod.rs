@@ -2,6 +2,7 @@
 //! is told, since other clients tidy up what these tests are about.
 
 mod app;
+mod authority;
 mod events;
 mod gateway;
 mod http;
@@ -15,6 +16,7 @@ mod socket;
 use std::time::{Duration, Instant};
 
 pub use app::{App, Expected, alike};
+pub use authority::Authority;
 pub use events::Events;
 pub use gateway::{Gateway, MARKER};
 pub use http::{Client, Connection, Response};

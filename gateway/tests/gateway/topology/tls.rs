@@ -1,44 +1,11 @@
 //! TLS to Redis: what is not right with a certificate is told in words, and put right without a restart.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, process::Command};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use crate::support::{Authority, Gateway, Port, Redis, SOON, until};
 
-use crate::support::{Gateway, Port, Redis, SOON, until};
-
-/// A certificate authority, and the files of what it has signed.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: tempfile::TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), folder }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Signs a certificate for a host; the files are `name.pem` and `name.key`.
-    fn sign(&self, name: &str, host: &str, until: i32) {
-        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, host);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        fs::write(self.file(&format!("{name}.pem")), params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-
-    fn setting(&self, setting: &str, file: &str) -> String {
-        format!("databases.0.redis.tls.{setting}.file={}", self.file(file).display())
-    }
+fn setting(authority: &Authority, setting: &str, file: &str) -> String {
+    authority.setting(&format!("databases.0.redis.tls.{setting}"), file)
 }
 
 /// A Redis that speaks TLS with a certificate of the authority at a port beside its own.
@@ -76,7 +43,7 @@ fn a_connection_is_encrypted_and_both_sides_show_who_they_are() {
     for (version, value) in [("TLSv1.2", 100), ("TLSv1.3", 3 << 20)] {
         let (redis, port) = server(&authority, "server", &["--tls-protocols", version]);
         let files = [("caFrom", "ca.pem"), ("certificateFrom", "client.pem"), ("keyFrom", "client.key")];
-        let gateway = launch(&port, &files.map(|(setting, file)| authority.setting(setting, file)));
+        let gateway = launch(&port, &files.map(|(name, file)| setting(&authority, name, file)));
         until("readiness", SOON, || gateway.is_ready().then_some(()));
         // Larger than what fits into one record, both ways.
         let value = "v".repeat(value);
@@ -92,16 +59,16 @@ fn a_certificate_that_is_not_right_is_told_in_words() {
     authority.sign("server", "localhost", 2100);
     authority.sign("expired", "localhost", 2020);
     authority.sign("elsewhere", "redis.example", 2100);
-    let ca = authority.setting("caFrom", "ca.pem");
+    let ca = setting(&authority, "caFrom", "ca.pem");
     let open = &["--tls-auth-clients", "no"];
 
     let (_redis, port) = server(&authority, "server", open);
-    says(&launch(&port, &[other.setting("caFrom", "ca.pem")]), "is not signed by a CA that is trusted", 503, "unavailable");
+    says(&launch(&port, &[setting(&other, "caFrom", "ca.pem")]), "is not signed by a CA that is trusted", 503, "unavailable");
     says(&launch(&port, &[]), "is not signed by a CA that is trusted", 503, "unavailable");
-    says(&launch(&port, &[authority.setting("caFrom", "nothing.pem")]), "nothing.pem: No such file", 503, "unavailable");
-    says(&launch(&port, &[authority.setting("caFrom", "server.key")]), "holds no certificate in PEM", 503, "unavailable");
+    says(&launch(&port, &[setting(&authority, "caFrom", "nothing.pem")]), "nothing.pem: No such file", 503, "unavailable");
+    says(&launch(&port, &[setting(&authority, "caFrom", "server.key")]), "holds no certificate in PEM", 503, "unavailable");
     let unfit = [("caFrom", "ca.pem"), ("certificateFrom", "server.pem"), ("keyFrom", "expired.key")];
-    says(&launch(&port, &unfit.map(|(setting, file)| authority.setting(setting, file))), "is not the key of", 503, "unavailable");
+    says(&launch(&port, &unfit.map(|(name, file)| setting(&authority, name, file))), "is not the key of", 503, "unavailable");
 
     let (_redis, port) = server(&authority, "expired", open);
     says(&launch(&port, std::slice::from_ref(&ca)), "the server's certificate has expired", 503, "unavailable");
@@ -126,7 +93,7 @@ fn files_are_read_again_for_each_connection() {
     authority.sign("server", "localhost", 2100);
     let (mut redis, port) = server(&authority, "server", &["--tls-auth-clients", "no"]);
     let file = other.file("ca.pem");
-    let gateway = launch(&port, &[other.setting("caFrom", "ca.pem")]);
+    let gateway = launch(&port, &[setting(&other, "caFrom", "ca.pem")]);
     says(&gateway, "is not signed by a CA that is trusted", 503, "unavailable");
     fs::copy(authority.file("ca.pem"), &file).unwrap();
     until("readiness", SOON, || gateway.is_ready().then_some(()));
@@ -160,12 +127,12 @@ fn check_tells_beforehand_what_readiness_would() {
     authority.sign("server", "localhost", 2100);
     authority.sign("expired", "localhost", 2020);
     authority.sign("elsewhere", "redis.example", 2100);
-    let ca = authority.setting("caFrom", "ca.pem");
+    let ca = setting(&authority, "caFrom", "ca.pem");
     let open = &["--tls-auth-clients", "no"];
     let cases = [
-        ("server", &open[..], other.setting("caFrom", "ca.pem"), "is not signed by a CA that is trusted"),
-        ("server", open, authority.setting("caFrom", "nothing.pem"), "tls.caFrom: "),
-        ("server", open, authority.setting("caFrom", "server.key"), "tls.caFrom: holds no certificate in PEM"),
+        ("server", &open[..], setting(&other, "caFrom", "ca.pem"), "is not signed by a CA that is trusted"),
+        ("server", open, setting(&authority, "caFrom", "nothing.pem"), "tls.caFrom: "),
+        ("server", open, setting(&authority, "caFrom", "server.key"), "tls.caFrom: holds no certificate in PEM"),
         ("expired", open, ca.clone(), "the server's certificate has expired"),
         ("elsewhere", open, ca.clone(), "for redis.example, not for localhost"),
         ("server", &[], ca.clone(), "wants a client certificate"),

@@ -1,0 +1,108 @@
+//! TLS: what is read from PEM for either side of a connection, the side of a server, and who a client is by its certificate.
+
+use std::{path::Path, sync::Arc};
+
+use dbx_crds::config::{ClientCertificates, ListenTls};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+
+use crate::config::{follow::follow, secret};
+
+/// All that is spoken over TLS.
+const PROTOCOL: &[u8] = b"http/1.1";
+
+/// TLS as a listener speaks it, with the files of the moment.
+#[derive(Clone)]
+pub struct Server(watch::Receiver<Arc<ServerConfig>>);
+
+impl Server {
+    /// Reads the files, and goes on to look at them. Runs on a runtime.
+    pub fn follow(settings: &ListenTls, secrets_dir: &Path) -> Result<Self, String> {
+        let names: Vec<_> = settings.sources().map(|(name, _)| name).collect();
+        let texts = settings.sources().map(|(name, source)| {
+            let text = secret::text(source.clone(), secrets_dir);
+            let named: secret::Text = Arc::new(move || text().map_err(|message| format!("{name}: {message}")));
+            named
+        });
+        let wanted = settings.client_certificates();
+        let texts = texts.collect();
+        follow("listen.tls", texts, move |found| server(&names, found, wanted)).map(Self)
+    }
+
+    /// What the next connection is accepted with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.borrow().clone())
+    }
+}
+
+/// The algorithms that are used.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn server(names: &[&str], found: &[String], wanted: ClientCertificates) -> Result<ServerConfig, String> {
+    let text = |name: &str| names.iter().position(|known| *known == name).and_then(|index| found.get(index));
+    let (certificate, key) = text("certificateFrom").zip(text("keyFrom")).ok_or("certificateFrom and keyFrom are needed")?;
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = match text("clientCaFrom") {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca, "clientCaFrom")?), provider());
+            let verifier = match wanted {
+                ClientCertificates::Optional => verifier.allow_unauthenticated(),
+                ClientCertificates::Required => verifier,
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("clientCaFrom: {error}"))?)
+        }
+    };
+    let chain = certificates(certificate, "certificateFrom")?;
+    let mut config = builder.with_single_cert(chain, private_key(key, "keyFrom")?).map_err(|error| unfit(&error, ""))?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(config)
+}
+
+/// The certificates of a PEM text that stands under a setting; at least one.
+pub fn certificates(pem: &str, setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| format!("{setting}: holds no certificate in PEM"))
+}
+
+/// The certificates of a PEM text as those that are believed.
+pub fn roots(pem: &str, setting: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, setting)? {
+        roots.add(certificate).map_err(|error| format!("{setting}: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// The private key of a PEM text that stands under a setting.
+pub fn private_key(pem: &str, setting: &str) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| format!("{setting}: holds no private key in PEM"))
+}
+
+/// Says why a certificate and a key, which stand under settings that begin so, cannot be used together.
+pub fn unfit(error: &rustls::Error, section: &str) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => format!("{section}keyFrom is not the key of {section}certificateFrom"),
+        error => format!("{section}certificateFrom: {error}"),
+    }
+}
+
+/// Who a verified certificate is for: the first URI of its alternative names, else the first DNS name, else the common name.
+pub fn identity(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten().map_or(&[][..], |names| &names.value.general_names);
+    let uri = names.iter().find_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+    let dns = || names.iter().find_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None });
+    let common = || certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    uri.or_else(dns).or_else(common).filter(|name| !name.is_empty()).map(Arc::from)
+}

@@ -1,0 +1,7 @@
+//! The door of the data listener: what happens before anybody knows who calls.
+
+mod crowds;
+mod headers;
+mod odd_requests;
+mod proxies;
+mod tls;

@@ -70,6 +70,7 @@ codes! {
     IdempotencyMismatch "idempotency_mismatch" 422 "The key belongs to another request";
     UpgradeRequired "upgrade_required" 426 "Only a WebSocket is served at this path";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
+    RateLimited "rate_limited" 429 "The caller has done as much as it may for now";
     TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions and sessions as it may";
     Cancelled "cancelled" 499 "The call was cancelled by its client";
     Internal "internal" 500 "The gateway failed";
@@ -112,6 +113,17 @@ pub struct Error {
     pub outcome_unknown: bool,
     /// The methods that are allowed, for `method_not_allowed`.
     pub allow: Option<String>,
+    /// When to come back, and why, for what a limit of rate refuses.
+    pub limited: Option<Box<Limited>>,
+}
+
+/// What a limit of rate says of itself when it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// After how many seconds to come back.
+    pub retry_after: u64,
+    /// The fields `RateLimit-Policy` and `RateLimit`.
+    pub fields: Option<(String, String)>,
 }
 
 impl Error {
@@ -126,6 +138,7 @@ impl Error {
             retryable: false,
             outcome_unknown: false,
             allow: None,
+            limited: None,
         }
     }
 
@@ -180,6 +193,9 @@ impl Error {
         }
         if let Some(line) = &self.redis {
             problem.insert("redis".into(), line.as_str().into());
+        }
+        if let Some(limited) = &self.limited {
+            problem.insert("retryAfter".into(), limited.retry_after.into());
         }
         if self.outcome_unknown {
             problem.insert("outcome".into(), "unknown".into());

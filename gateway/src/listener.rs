@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::{Code, Delivery, Error},
     http,
+    peer::Peer,
     shared::Shared,
     worker::Worker,
 };
@@ -93,8 +94,8 @@ async fn accept(
     accepted: std::io::Result<(TcpStream, SocketAddr)>,
 ) {
     let shared = &worker.shared;
-    let stream = match accepted {
-        Ok((stream, _)) => stream,
+    let (stream, peer) = match accepted {
+        Ok(accepted) => accepted,
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,7 +112,9 @@ async fn accept(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.header_timeout).max_buf_size(shared.max_header_bytes);
     let (router, outgoing) = (TowerToHyperService::new(router.clone()), stream.outgoing());
-    let service = service_fn(move |request| {
+    let peer = Peer { address: peer.ip().to_canonical() };
+    let service = service_fn(move |mut request: hyper::Request<_>| {
+        request.extensions_mut().insert(peer.clone());
         let (answer, outgoing) = (router.call(request), outgoing.clone());
         async move { answer.await.map(|response| outgoing.watch(response)) }
     });

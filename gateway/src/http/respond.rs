@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderName, HeaderValue, Response, StatusCode, header},
 };
 
 use hyper::body::Body as _;
@@ -14,6 +14,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+/// The quota of the limit of rate that is the next to refuse, and what is left of it (draft-ietf-httpapi-ratelimit-headers).
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// After how many seconds to come back, when the gateway or its database is not available.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -67,6 +70,12 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
     if error.code == Code::Unavailable {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
+    if let Some(limited) = &error.limited {
+        response.headers_mut().insert(header::RETRY_AFTER, limited.retry_after.into());
+        if let Some((policy, limit)) = &limited.fields {
+            insert_rate(&mut response, policy, limit);
+        }
+    }
     if error.code == Code::UpgradeRequired {
         response.headers_mut().insert(header::UPGRADE, WEBSOCKET);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -87,6 +96,15 @@ pub(crate) fn message(error: &Error, request_id: &HeaderValue) -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+/// Says what is left of a limit of rate.
+pub(super) fn insert_rate(response: &mut Response<Body>, policy: &str, limit: &str) {
+    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
 }
 
 fn insert_allow(response: &mut Response<Body>, allow: &str) {

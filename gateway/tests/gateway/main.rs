@@ -25,6 +25,7 @@ mod metrics;
 mod mutations;
 mod paths;
 mod properties;
+mod rates;
 mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;

@@ -227,7 +227,8 @@ impl Response {
             assert_eq!(problem["requestId"], id, "{problem}");
             assert_eq!(problem["type"], format!("/docs/errors#{}", problem["code"].as_str().unwrap()), "{problem}");
             assert!(problem["retryable"].is_boolean() && problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
-            assert_eq!(self.header("retry-after").is_some(), problem["code"] == "unavailable", "{problem}");
+            let comes_back = problem["code"] == "unavailable" || problem["code"] == "rate_limited";
+            assert_eq!(self.header("retry-after").is_some(), comes_back, "{problem}");
             assert_eq!(self.header("allow").is_some(), problem["code"] == "method_not_allowed", "{problem}");
             assert!(problem["outcome"].is_null() || (problem["outcome"] == "unknown" && problem["retryable"] == false), "{problem}");
         }

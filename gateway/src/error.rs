@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use axum::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 /// Declares the codes with their HTTP status and title, in one place.
@@ -123,7 +124,7 @@ pub struct Limited {
     /// After how many seconds to come back.
     pub retry_after: u64,
     /// The fields `RateLimit-Policy` and `RateLimit`.
-    pub fields: Option<(String, String)>,
+    pub fields: Option<(HeaderValue, HeaderValue)>,
 }
 
 impl Error {

@@ -82,7 +82,15 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 REQUEST_ID,
                 idempotency::KEY,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, respond::RATE_LIMIT_POLICY, respond::RATE_LIMIT, header::ETAG, header::CONTENT_RANGE, idempotency::REPLAYED])
+            .expose_headers([
+                REQUEST_ID,
+                header::RETRY_AFTER,
+                respond::RATE_LIMIT_POLICY,
+                respond::RATE_LIMIT,
+                header::ETAG,
+                header::CONTENT_RANGE,
+                idempotency::REPLAYED,
+            ])
     })
 }
 
@@ -175,8 +183,8 @@ async fn route(
     let mut response = call(incoming, rest, body).await?;
     if let Some(allowance) = &allowance {
         allowance.owe(index, response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default());
-        if let Some((policy, limit)) = allowance.tightest(index) {
-            respond::insert_rate(&mut response, &policy, &limit);
+        if let Some((policy, rest)) = allowance.tightest(index) {
+            respond::insert_rate(&mut response, policy, rest);
         }
     }
     Ok(response)
@@ -300,13 +308,7 @@ impl<'a> Scope<'a> {
 impl<'a> Incoming<'a> {
     fn scope(&self) -> Scope<'a> {
         let allowance = self.allowance.map(|allowance| &**allowance);
-        Scope {
-            worker: self.worker,
-            database: self.database,
-            identity: self.identity,
-            allowance,
-            id: self.id.to_str().unwrap_or_default(),
-        }
+        Scope { worker: self.worker, database: self.database, identity: self.identity, allowance, id: self.id.to_str().unwrap_or_default() }
     }
 
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {

@@ -72,8 +72,8 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
     }
     if let Some(limited) = &error.limited {
         response.headers_mut().insert(header::RETRY_AFTER, limited.retry_after.into());
-        if let Some((policy, limit)) = &limited.fields {
-            insert_rate(&mut response, policy, limit);
+        if let Some((policy, rest)) = limited.fields.clone() {
+            insert_rate(&mut response, policy, rest);
         }
     }
     if error.code == Code::UpgradeRequired {
@@ -99,12 +99,9 @@ pub(crate) fn message(error: &Error, request_id: &HeaderValue) -> Vec<u8> {
 }
 
 /// Says what is left of a limit of rate.
-pub(super) fn insert_rate(response: &mut Response<Body>, policy: &str, limit: &str) {
-    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
+pub(super) fn insert_rate(response: &mut Response<Body>, policy: HeaderValue, rest: HeaderValue) {
+    response.headers_mut().insert(RATE_LIMIT_POLICY, policy);
+    response.headers_mut().insert(RATE_LIMIT, rest);
 }
 
 fn insert_allow(response: &mut Response<Body>, allow: &str) {

@@ -1,7 +1,7 @@
 //! What a caller at an address may do: every limit that holds for it, found once and kept, so that a call touches atomics only.
 
 use std::{
-    fmt::Write,
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use axum::http::HeaderValue;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
@@ -136,13 +137,13 @@ impl Allowance {
         Ok(seat)
     }
 
-    /// What is said of the tightest limit: its policy and its state, as fields of `draft-ietf-httpapi-ratelimit-headers`.
-    pub fn tightest(&self, database: usize) -> Option<(String, String)> {
+    /// The fields `RateLimit-Policy` and `RateLimit` of the limit that is the next to refuse.
+    pub fn tightest(&self, database: usize) -> Option<(HeaderValue, HeaderValue)> {
         let now = ticks(Instant::now());
         let all = self.at(database).iter().flat_map(|Entry { limit, state }| limit.left(state, now).map(move |left| (limit, left)));
         let part = |rate: &Rate, left: Left| u128::from(left.remaining) * (1 << 32) / u128::from(rate.burst);
-        let (limit, (unit, rate, left)) = all.min_by_key(|(_, (_, rate, left))| part(rate, *left))?;
-        Some((policy(limit, unit, rate), item(limit, unit, left.remaining, seconds(left.reset))))
+        let (limit, (unit, _, left)) = all.min_by_key(|(_, (_, rate, left))| part(rate, *left))?;
+        Some((limit.policy(unit), limit.rest(unit, left.remaining, seconds(left.reset))))
     }
 
     /// What is left, for `whoami`: limits of one database are told for each.
@@ -196,7 +197,7 @@ impl Entry {
         let detail = format!("rate limit `{}`: no more {what} for now, come back in {retry_after} s", limit.name);
         let mut error = Error::new(Code::RateLimited, detail).retryable();
         let left = limit.left(state, now).find(|(known, ..)| *known == unit);
-        let fields = left.map(|(unit, rate, left)| (policy(limit, unit, rate), item(limit, unit, left.remaining, retry_after)));
+        let fields = left.map(|(unit, _, left)| (limit.policy(unit), limit.rest(unit, left.remaining, retry_after)));
         error.limited = Some(Box::new(Limited { retry_after, fields }));
         error
     }
@@ -208,26 +209,10 @@ fn never(detail: String) -> Error {
 }
 
 /// What passes once something else has ended; nobody knows when.
-fn full(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+fn full(detail: impl Into<Cow<'static, str>>) -> Error {
     let mut error = Error::new(Code::RateLimited, detail).retryable();
     error.limited = Some(Box::new(Limited { retry_after: 1, fields: None }));
     error
-}
-
-fn policy(limit: &Limit, unit: Unit, rate: &Rate) -> String {
-    let mut text = format!("\"{}{}\";q={};w={}", limit.name, unit.suffix(), rate.burst, rate.window());
-    if unit == Unit::Bytes {
-        // Without a unit a quota is of requests.
-        text.push_str(";qu=\"content-bytes\"");
-    }
-    text
-}
-
-fn item(limit: &Limit, unit: Unit, remaining: u64, reset: u64) -> String {
-    let mut text = String::with_capacity(limit.name.len() + 40);
-    // Writing to memory does not fail.
-    let _ = write!(text, "\"{}{}\";r={remaining};t={reset}", limit.name, unit.suffix());
-    text
 }
 
 /// Calls of an identity that are being served, while this lives.

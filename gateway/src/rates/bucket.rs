@@ -54,7 +54,10 @@ impl Rate {
 
     /// How many come in a time.
     pub(super) fn count(&self, ticks: u64) -> u64 {
-        u64::try_from(u128::from(ticks) * u128::from(self.per_second) / u128::from(SECOND)).unwrap_or(u64::MAX)
+        match ticks.checked_mul(self.per_second) {
+            Some(product) => product / SECOND,
+            None => u64::try_from(u128::from(ticks) * u128::from(self.per_second) / u128::from(SECOND)).unwrap_or(u64::MAX),
+        }
     }
 
     /// The whole seconds that an empty bucket needs to be full.

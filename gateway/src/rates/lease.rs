@@ -31,8 +31,8 @@ const SCRIPT: &str = include_str!("take.lua");
 /// Its hash.
 static SHA: LazyLock<String> = LazyLock::new(|| Sha1::digest(SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect());
 
-/// Calls for which it settles once.
-const CALLS: f64 = 40.0;
+/// Calls that pass for which it settles once.
+const CALLS: f64 = 80.0;
 /// How often it settles at most, and at least while there are calls.
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(250);
@@ -42,7 +42,8 @@ const AHEAD: f64 = 1.25;
 const PLENTY: u64 = 4;
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How many times it is asked again while nobody calls, once it has not answered.
+/// Rounds without a call after which it ends, and those if the database has not answered.
+const QUIET: u32 = 4;
 const ATTEMPTS: u32 = 40;
 
 /// Where the commands of all replicas are counted, and how that goes.
@@ -151,6 +152,11 @@ impl Lease {
         true
     }
 
+    /// Whether the bucket knows of everything, and nothing of it is kept here.
+    fn is_told(&self) -> bool {
+        self.spent.load(Relaxed) == self.charged.load(Relaxed)
+    }
+
     /// Tells the bucket what was spent, and asks for more.
     async fn exchange(&self, rate: &Rate, shared: &Shared, database: &Database, wish: u64) -> bool {
         let spent = self.spent.load(Relaxed);
@@ -169,34 +175,41 @@ impl Lease {
 /// Settles until nobody calls any more.
 pub(super) async fn settle(limit: Arc<Limit>, state: Arc<State>, database: Arc<Database>) {
     let (Some(shared), Some(rate), Some(lease)) = (&limit.shared, &limit.commands, &state.lease) else { return };
-    let (mut seen, mut pause, mut silent) = (lease.wanted.load(Relaxed), SHORTEST, 0);
-    let (mut demand, mut told) = (0, Instant::now());
     let longest = pause_of(rate.cost(rate.burst) / 2).clamp(SHORTEST, LONGEST);
+    let (mut pause, mut silent) = (SHORTEST, 0);
+    // Whoever has woken this is the first demand.
+    let (mut demand, mut seen) = (1, lease.wanted.load(Relaxed));
+    let (mut passed, mut told) = (lease.spent.load(Relaxed), Instant::now());
     loop {
-        let is_scarce = lease.level.load(Relaxed) < signed(PLENTY * demand);
-        let wish = if is_scarce { (demand as f64 * AHEAD).ceil() as u64 } else { 0 };
-        let answered = lease.exchange(rate, shared, &database, wish).await;
-        if shared.down.swap(!answered, Relaxed) == answered {
-            let database = &*database.name;
-            match answered {
-                true => tracing::info!(limit = limit.name, database, "replicas count a rate limit together again"),
-                false => tracing::warn!(limit = limit.name, database, "a rate limit cannot be counted together with other replicas"),
+        let answered = if demand == 0 && !shared.down.load(Relaxed) && lease.is_told() {
+            // What has come in the meantime is there for the next.
+            lease.until.store(lease.estimate(rate, ticks(Instant::now())), Relaxed);
+            true
+        } else {
+            let is_scarce = lease.level.load(Relaxed) < signed(PLENTY * demand);
+            let wish = if is_scarce { (demand as f64 * AHEAD).ceil() as u64 } else { 0 };
+            let answered = lease.exchange(rate, shared, &database, wish).await;
+            if shared.down.swap(!answered, Relaxed) == answered {
+                let database = &*database.name;
+                match answered {
+                    true => tracing::info!(limit = limit.name, database, "replicas count a rate limit together again"),
+                    false => tracing::warn!(limit = limit.name, database, "a rate limit cannot be counted together with other replicas"),
+                }
             }
-        }
+            answered
+        };
         tokio::time::sleep(if answered { pause } else { LONGEST }).await;
         let wanted = lease.wanted.load(Relaxed);
         demand = wanted - seen;
         (seen, silent) = (wanted, if demand == 0 { silent + 1 } else { 0 });
-        let passed = std::mem::replace(&mut told, Instant::now()).elapsed();
-        // The next demand is expected to be as the last.
-        pause = passed.mul_f64((CALLS / demand.max(1) as f64).min(1e3)).clamp(SHORTEST, longest);
-        demand = (demand as f64 * pause.as_secs_f64() / passed.as_secs_f64().max(1e-6)).ceil() as u64;
-        if silent == 0 || (!answered && silent < ATTEMPTS) {
+        if silent < if answered { QUIET } else { ATTEMPTS } {
+            let length = std::mem::replace(&mut told, Instant::now()).elapsed().as_secs_f64();
+            let spent = lease.spent.load(Relaxed);
+            let calls = spent.saturating_sub(std::mem::replace(&mut passed, spent)).max(1);
+            // What comes next is expected to be as what came last.
+            pause = Duration::from_secs_f64((length * CALLS / calls as f64).min(1.0)).clamp(SHORTEST, longest);
+            demand = (demand as f64 * pause.as_secs_f64() / length.max(1e-6)).ceil() as u64;
             continue;
-        }
-        if answered && lease.spent.load(Relaxed) != lease.charged.load(Relaxed) {
-            // What is left over is the others'.
-            lease.exchange(rate, shared, &database, 0).await;
         }
         lease.running.store(false, Relaxed);
         // Whoever came in between did not start another.

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use axum::http::HeaderValue;
+use bytes::Bytes;
 use dbx_crds::config::{GatewayConfig, OnFailure, Per, RateLimit};
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -90,6 +92,8 @@ pub(super) struct Limit {
     pub(super) bytes: Option<Rate>,
     pub(super) sockets: Option<usize>,
     pub(super) shared: Option<Shared>,
+    /// What it promises, for commands and for bytes.
+    policies: [HeaderValue; 2],
     pub(super) states: Table<State>,
     /// Calls that it has refused.
     pub(super) refused: AtomicU64,
@@ -100,13 +104,16 @@ impl Limit {
         let is_listed = |name: &String| limit.databases.is_empty() || limit.databases.contains(name);
         let place = |name: &String| config.databases.iter().position(|database| database.name == *name);
         let rate = |per_second: u64, burst: u64| Rate::new(per_second.max(1), burst.max(1));
+        let commands = limit.commands.map(|commands| rate(count(commands), count(limit.burst.unwrap_or(commands))));
+        let bytes = limit.bytes.as_ref().map(|size| rate(size.bytes() as u64, size.bytes() as u64));
         Self {
             name: limit.name.clone(),
             per: limit.per,
             to: limit.to.clone(),
             databases: config.databases.iter().map(|database| is_listed(&database.name)).collect(),
-            commands: limit.commands.map(|commands| rate(count(commands), count(limit.burst.unwrap_or(commands)))),
-            bytes: limit.bytes.as_ref().map(|size| rate(size.bytes() as u64, size.bytes() as u64)),
+            commands,
+            bytes,
+            policies: [(Unit::Commands, commands), (Unit::Bytes, bytes)].map(|(unit, rate)| policy(&limit.name, unit, rate)),
             sockets: limit.sockets.and_then(|sockets| usize::try_from(sockets).ok()),
             shared: limit.shared_in.as_ref().and_then(place).map(|database| Shared {
                 database,
@@ -184,7 +191,17 @@ impl Limit {
         commands.into_iter().chain(bytes)
     }
 
-    /// What was refused so far.
+    /// What it promises, as `RateLimit-Policy` says it (draft-ietf-httpapi-ratelimit-headers).
+    pub(super) fn policy(&self, unit: Unit) -> HeaderValue {
+        self.policies[unit as usize].clone()
+    }
+
+    /// What is left, as `RateLimit` says it: so many for so many seconds.
+    pub(super) fn rest(&self, unit: Unit, remaining: u64, seconds: u64) -> HeaderValue {
+        header(format!("\"{}{}\";r={remaining};t={seconds}", self.name, unit.suffix()))
+    }
+
+    /// Counts what was refused.
     pub(super) fn refuse(&self, calls: u64) {
         self.refused.fetch_add(calls, Relaxed);
     }
@@ -215,6 +232,17 @@ pub(super) struct State {
     /// Open WebSockets and event streams.
     pub(super) sockets: AtomicUsize,
     pub(super) lease: Option<Lease>,
+}
+
+fn policy(name: &str, unit: Unit, rate: Option<Rate>) -> HeaderValue {
+    let Some(rate) = rate else { return HeaderValue::from_static("") };
+    // Without a unit a quota is of requests.
+    let counted = if unit == Unit::Bytes { ";qu=\"content-bytes\"" } else { "" };
+    header(format!("\"{name}{}\";q={};w={}{counted}", unit.suffix(), rate.burst, rate.window()))
+}
+
+fn header(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("a limit's name and numbers are visible ASCII")
 }
 
 fn count(count: i32) -> u64 {

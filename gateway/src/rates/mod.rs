@@ -46,10 +46,8 @@ impl Rates {
     /// Takes the limits out of a configuration, if there are any.
     pub fn new(config: &GatewayConfig) -> Option<Self> {
         let most = |count: i32| usize::try_from(count).ok().filter(|most| *most > 0);
-        let at_once = AtOnce {
-            in_flight: most(config.limits.max_in_flight_per_identity()),
-            sockets: most(config.limits.max_sockets_per_identity()),
-        };
+        let at_once =
+            AtOnce { in_flight: most(config.limits.max_in_flight_per_identity()), sockets: most(config.limits.max_sockets_per_identity()) };
         if config.rate_limits.is_empty() && at_once.in_flight.is_none() && at_once.sockets.is_none() {
             return None;
         }

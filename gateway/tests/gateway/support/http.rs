@@ -80,7 +80,12 @@ impl Client {
 
     /// Opens a WebSocket. A path without a leading `/` is one of the database.
     pub fn socket(&self, path: &str) -> Socket {
-        Socket::open(self.port, path, &self.headers).unwrap_or_else(|error| panic!("{path}: {error}"))
+        self.try_socket(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// As [`socket`](Self::socket), where it may be refused.
+    pub fn try_socket(&self, path: &str) -> Result<Socket, String> {
+        Socket::open(self.port, path, &self.headers)
     }
 
     pub fn try_connect(&self) -> io::Result<Connection> {

@@ -113,7 +113,7 @@ pub struct Error {
     /// The call may or may not have been carried out.
     pub outcome_unknown: bool,
     /// The methods that are allowed, for `method_not_allowed`.
-    pub allow: Option<String>,
+    pub allow: Option<Box<str>>,
     /// When to come back, and why, for what a limit of rate refuses.
     pub limited: Option<Box<Limited>>,
 }

@@ -247,7 +247,7 @@ fn only_post(method: &Method) -> Result<Response<Body>, Error> {
 
 fn method_not_allowed(allow: String) -> Error {
     let mut error = Error::new(Code::MethodNotAllowed, format!("allowed here: {allow}"));
-    error.allow = Some(allow);
+    error.allow = Some(allow.into());
     error
 }
 

@@ -262,6 +262,27 @@ mod tests {
     }
 
     #[test]
+    fn limits_hold_for_whom_they_name() {
+        let holds = |to: &[&str], name: &str| {
+            let to: Vec<String> = to.iter().map(|name| (*name).to_owned()).collect();
+            let text = serde_json::json!({
+                "databases": [{ "name": "a", "redis": {} }, { "name": "b", "redis": {} }],
+                "rateLimits": [{ "name": "x", "per": "identity", "to": to, "databases": ["b"], "commands": 1 }],
+            });
+            let config: GatewayConfig = serde_json::from_value(text).unwrap();
+            let limit = Limit::new(&config.rate_limits[0], &config);
+            let mut identity = Identity::new(name.to_owned(), None, Vec::new());
+            identity.groups.push("group:ops".to_owned());
+            assert!(!limit.concerns(&identity, 0), "it is not for that database");
+            limit.concerns(&identity, 1)
+        };
+        assert!(holds(&[], "anonymous") && holds(&["anonymous"], "anonymous") && !holds(&["*"], "anonymous"));
+        assert!(holds(&["*"], "key:web") && holds(&["jwt:alice", "key:web"], "key:web") && !holds(&["key:we"], "key:web"));
+        assert!(holds(&["serviceaccount:shop/*"], "serviceaccount:shop/cart") && !holds(&["serviceaccount:shop/*"], "key:web"));
+        assert!(holds(&["group:ops"], "jwt:alice") && !holds(&["group:dev"], "jwt:alice"));
+    }
+
+    #[test]
     fn what_is_remembered_has_a_bound() {
         let table = Table::<usize>::default();
         let held = table.of(Subject::Database(0), |_| 7);

@@ -9,7 +9,6 @@ mod limit;
 use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr},
-    num::NonZeroUsize,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -21,14 +20,14 @@ use lru::LruCache;
 
 use crate::auth::Identity;
 
-/// Callers that a thread remembers.
-const CALLERS: NonZeroUsize = NonZeroUsize::new(1024).expect("more than nothing");
+/// Callers that a thread remembers: some more than there are connections, by default.
+const CALLERS: usize = 16_384;
 
 type Callers = LruCache<(usize, IpAddr), Arc<Allowance>>;
 
 thread_local! {
     /// What a thread has found out about its last callers.
-    static KNOWN: RefCell<Callers> = RefCell::new(LruCache::new(CALLERS));
+    static KNOWN: RefCell<Callers> = RefCell::new(LruCache::unbounded());
 }
 
 /// All limits of the process.
@@ -67,7 +66,13 @@ impl Rates {
         KNOWN.with_borrow_mut(|known| match known.peek_mru() {
             // The one that has called last calls again: nothing has to be looked up.
             Some((last, allowance)) if *last == caller => allowance.clone(),
-            _ => known.get_or_insert(caller, || Arc::new(self.find(identity, address))).clone(),
+            _ => {
+                let allowance = known.get_or_insert(caller, || Arc::new(self.find(identity, address))).clone();
+                if known.len() > CALLERS {
+                    known.pop_lru();
+                }
+                allowance
+            }
         })
     }
 

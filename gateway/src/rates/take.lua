@@ -3,10 +3,16 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local kept = redis.call('HMGET', KEYS[1], 'level', 'at')
+local kept = redis.pcall('HMGET', KEYS[1], 'level', 'at')
+if kept.err then
+  -- Somebody has put something else there.
+  redis.call('DEL', KEYS[1])
+  kept = {}
+end
+local before, at = tonumber(kept[1] or ''), tonumber(kept[2] or '')
 local level = burst
-if kept[1] and kept[2] then
-  level = math.min(burst, kept[1] + math.max(0, now - kept[2]) * rate / 1000000)
+if before and at then
+  level = math.min(burst, before + math.max(0, now - at) * rate / 1000000)
 end
 level = level - ARGV[3]
 local given = math.max(0, math.min(tonumber(ARGV[4]), math.floor(level)))

@@ -340,6 +340,14 @@ fn what_one_replica_has_spent_the_others_know() {
     assert!(all <= 62, "{all}: a replica that knows nothing yet has at most a burst");
     let keys = replicas.redis.line("KEYS dbx:rate:*");
     assert!(keys.contains("dbx:rate:{together:"), "{keys}");
+    // What somebody else has put there stops nobody.
+    let key = keys.lines().find(|line| line.starts_with("dbx:rate:")).unwrap();
+    replicas.redis.line(&format!("SET {key} x"));
+    until("a bucket", SOON, || {
+        first.post("incr", INCR);
+        (replicas.redis.line(&format!("TYPE {key}")) == "hash").then_some(())
+    });
+    assert!(!replicas.gateways[0].log().contains("cannot be counted"));
     // Scripts that are lost are sent again.
     replicas.redis.line("SCRIPT FLUSH");
     replicas.redis.line("FLUSHALL");

@@ -31,8 +31,8 @@ fn mistakes_say_where_and_what() {
         (
             given().flag("--set", "limits.max=9"),
             "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, headerTimeout, idempotencyWindow, maxBodyBytes, maxCallTimeout, \
-             maxConnections, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, maxPipelineCalls, maxResultBytes, maxResultItems, maxValueBytes, \
-             scriptCacheBytes (flag --set limits.max)",
+             maxConnections, maxHeaderBytes, maxInFlight, maxInFlightPerIdentity, maxKeyBytes, maxOwnConnections, maxPipelineCalls, \
+             maxResultBytes, maxResultItems, maxSocketsPerIdentity, maxValueBytes, scriptCacheBytes (flag --set limits.max)",
         ),
         (
             given().flag("--set", "workers.count=9"),

@@ -384,6 +384,11 @@ fn without_the_database_that_counts_nothing_passes_if_so_chosen() {
     let gateway = Gateway::start(&data, &[&more, limit]);
     let client = gateway.anonymous();
     client.post("incr", INCR).is(r#"{"result":1}"#);
+    // One that hangs is as one that is gone.
+    counting.hold();
+    until("a refusal", SOON, || (client.post("incr", INCR).status == 503).then_some(()));
+    counting.release();
+    until("service", SOON, || (client.post("incr", INCR).status == 200).then_some(()));
     counting.kill();
     let refusal = until("a refusal", SOON, || Some(client.post("incr", INCR)).filter(|response| response.status != 200));
     let problem = refusal.fails(503, "unavailable", "");

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use axum::http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 /// Declares the codes with their HTTP status and title, in one place.
@@ -72,6 +73,7 @@ codes! {
     UpgradeRequired "upgrade_required" 426 "Only a WebSocket is served at this path";
     HeadersTooLarge "headers_too_large" 431 "The headers are too large";
     TooManyConnections "too_many_connections" 429 "The client has as many connections as it may";
+    RateLimited "rate_limited" 429 "The caller has done as much as it may for now";
     TooManySubscriptions "too_many_subscriptions" 429 "The socket has as many subscriptions and sessions as it may";
     Cancelled "cancelled" 499 "The call was cancelled by its client";
     Internal "internal" 500 "The gateway failed";
@@ -113,7 +115,18 @@ pub struct Error {
     /// The call may or may not have been carried out.
     pub outcome_unknown: bool,
     /// The methods that are allowed, for `method_not_allowed`.
-    pub allow: Option<String>,
+    pub allow: Option<Box<str>>,
+    /// When to come back, and why, for what a limit of rate refuses.
+    pub limited: Option<Box<Limited>>,
+}
+
+/// What a limit of rate says of itself when it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// After how many seconds to come back.
+    pub retry_after: u64,
+    /// The fields `RateLimit-Policy` and `RateLimit`.
+    pub fields: Option<(HeaderValue, HeaderValue)>,
 }
 
 impl Error {
@@ -128,6 +141,7 @@ impl Error {
             retryable: false,
             outcome_unknown: false,
             allow: None,
+            limited: None,
         }
     }
 
@@ -182,6 +196,9 @@ impl Error {
         }
         if let Some(line) = &self.redis {
             problem.insert("redis".into(), line.as_str().into());
+        }
+        if let Some(limited) = &self.limited {
+            problem.insert("retryAfter".into(), limited.retry_after.into());
         }
         if self.outcome_unknown {
             problem.insert("outcome".into(), "unknown".into());

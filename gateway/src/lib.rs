@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod operation;
 pub mod peer;
 pub mod probe;
+pub mod rates;
 pub mod resp;
 pub mod scripts;
 pub mod shared;

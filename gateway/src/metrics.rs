@@ -224,6 +224,7 @@ pub fn render(workers: &Workers) -> String {
     ];
     families.extend(backends(workers));
     families.extend(channels(workers));
+    families.extend(rates(workers));
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     // Writing to memory does not fail; a family without a name would, and all have one.
@@ -288,6 +289,23 @@ fn channels(workers: &Workers) -> [MetricFamily; 4] {
         family("dbx_messages_received_total", "Messages that the database sent to the gateway.", MetricType::COUNTER, messages),
         family("dbx_messages_delivered_total", "Messages given to subscribers, once for each.", MetricType::COUNTER, delivered),
         family("dbx_interruptions_total", "Subscriptions that were lost.", MetricType::COUNTER, interruptions),
+    ]
+}
+
+fn rates(workers: &Workers) -> [MetricFamily; 2] {
+    let (mut refused, mut exchanges) = (Vec::new(), Vec::new());
+    for (limit, calls, settled) in workers.shared.rates.iter().flat_map(|rates| rates.counts()) {
+        refused.push(counter(&[("limit", limit)], calls));
+        exchanges.extend(settled.map(|settled| counter(&[("limit", limit)], settled)));
+    }
+    [
+        family("dbx_rate_limited_total", "Calls and sockets that a limit of rate refused.", MetricType::COUNTER, refused),
+        family(
+            "dbx_rate_limit_exchanges_total",
+            "How many times a limit of rate was counted with other replicas.",
+            MetricType::COUNTER,
+            exchanges,
+        ),
     ]
 }
 

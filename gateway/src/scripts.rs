@@ -55,6 +55,15 @@ impl Scripts {
     }
 }
 
+/// What servers say that do not have a script, and have done nothing: Redis, and Valkey since version 9. A script may answer an error
+/// that begins so, but has no reason to answer such a line.
+const UNKNOWN: [&[u8]; 2] = [b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"];
+
+/// Whether a reply says that the server does not have the script.
+pub fn is_unknown(frame: &[u8]) -> bool {
+    frame.first() == Some(&b'-') && UNKNOWN.contains(&frame)
+}
+
 /// Reads a hash, in whatever case it is written.
 pub fn sha(text: &[u8]) -> Option<Sha> {
     let sha: Sha = text.to_ascii_lowercase().try_into().ok()?;

@@ -5,7 +5,7 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 use tokio::runtime::Handle;
 
-use crate::{backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, scripts::Scripts};
+use crate::{backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, rates::Rates, scripts::Scripts};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
@@ -54,6 +54,8 @@ pub struct Shared {
     pub sockets: AtomicUsize,
     /// Bytes that wait for clients to read them.
     pub queued_bytes: AtomicUsize,
+    /// How much each may do, if that is limited.
+    pub rates: Option<Rates>,
     /// The way from serving to stopped.
     pub drain: Drain,
 }
@@ -99,6 +101,7 @@ impl Shared {
             addresses: Addresses::default(),
             sockets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
+            rates: Rates::new(config),
             drain: Drain::default(),
         }
     }

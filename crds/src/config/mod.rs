@@ -161,6 +161,13 @@ section! {
         /// own, so that one that hangs takes none from the others.
         #[schemars(range(min = 1, max = 1_000_000))]
         max_in_flight: i32 = 10000;
+        /// Calls of one identity being served at once, to all databases together. `0` is no limit of its own: who nobody has told
+        /// apart is one identity, for which this would be a limit for everybody.
+        #[schemars(range(min = 0, max = 1_000_000))]
+        max_in_flight_per_identity: i32 = 0;
+        /// Open WebSockets and event streams of one identity. `0` is no limit of its own.
+        #[schemars(range(min = 0, max = 1_000_000))]
+        max_sockets_per_identity: i32 = 0;
         /// Open client connections of the whole gateway.
         #[schemars(range(min = 1, max = 1_000_000))]
         max_connections: i32 = 10000;

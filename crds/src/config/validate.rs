@@ -235,6 +235,9 @@ impl GatewayConfig {
                     check_count(&format!("{path}.{name}"), count, 1_000_000_000, findings);
                 }
             }
+            if let Some(bytes) = &limit.bytes {
+                check_size(&format!("{path}.bytes"), bytes, 1, 1 << 40, findings);
+            }
             for (name, given) in [("burst", limit.burst.is_some()), ("sharedIn", limit.shared_in.is_some())] {
                 if given && limit.commands.is_none() {
                     findings.add(format!("{path}.{name}"), "is about `commands`, which are not limited here");
@@ -269,13 +272,18 @@ impl GatewayConfig {
             let found = limits.max_result_items();
             findings.add("limits.maxResultItems", format!("expected 0, which is no limit, to 1000000000, found {found}"));
         }
-        if !(0..=1_000_000).contains(&limits.max_connections_per_address()) {
-            let found = limits.max_connections_per_address();
-            findings.add("limits.maxConnectionsPerAddress", format!("expected 0, which is no limit, to 1000000, found {found}"));
-        }
         if limits.max_url_bytes.is_some() && limits.max_url_bytes().bytes() > limits.max_header_bytes().bytes() {
             let (url, all) = (limits.max_url_bytes(), limits.max_header_bytes());
             findings.add("limits.maxUrlBytes", format!("is {url}, larger than limits.maxHeaderBytes, which is {all}"));
+        }
+        for (path, count) in [
+            ("limits.maxConnectionsPerAddress", limits.max_connections_per_address()),
+            ("limits.maxInFlightPerIdentity", limits.max_in_flight_per_identity()),
+            ("limits.maxSocketsPerIdentity", limits.max_sockets_per_identity()),
+        ] {
+            if !(0..=1_000_000).contains(&count) {
+                findings.add(path, format!("expected 0, which is no limit, to 1000000, found {count}"));
+            }
         }
         for (path, size, least, most) in [
             ("limits.maxBodyBytes", limits.max_body_bytes(), 1, 1 << 30),

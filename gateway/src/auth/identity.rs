@@ -12,6 +12,8 @@ use crate::worker::{Database, Worker};
 pub struct Identity {
     /// Its name: `key:web`, `jwt:alice`, `serviceaccount:shop/cart`, `certificate:web.shop`, `anonymous`.
     pub name: String,
+    /// The groups that its credential names, as grants do: `group:ops`.
+    pub groups: Vec<String>,
     /// When its credential ends by itself.
     pub until: Option<SystemTime>,
     /// Cancelled when its credential is withdrawn before that.
@@ -23,7 +25,7 @@ pub struct Identity {
 impl Identity {
     /// A caller with rights to each database, in the order of the configuration.
     pub fn new(name: String, until: Option<SystemTime>, rights: Vec<Rights>) -> Self {
-        Self { name, until, withdrawn: CancellationToken::new(), rights }
+        Self { name, groups: Vec::new(), until, withdrawn: CancellationToken::new(), rights }
     }
 
     /// Who may do everything.

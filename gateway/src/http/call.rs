@@ -29,6 +29,7 @@ use crate::{
         position,
         render::Format,
     },
+    rates::Serving,
     resp,
     shared::{Room, Shared},
     worker::Database,
@@ -271,13 +272,14 @@ fn timeout(room: &Room, value: &str, param: &'static str) -> Result<Duration, Er
 pub(super) struct InFlight<R: Deref<Target = Room>> {
     room: R,
     calls: usize,
+    _serving: Option<Serving>,
 }
 
 impl<R: Deref<Target = Room>> InFlight<R> {
-    /// Takes room for `calls`, or tells the caller to come back.
-    pub(super) fn enter(room: R, calls: usize) -> Result<Self, Error> {
+    /// Takes room for `calls`, or tells the caller to come back. What is refused has not begun. `now` is known by some.
+    pub(super) fn enter(scope: Scope<'_>, room: R, calls: usize, now: Option<Instant>) -> Result<Self, Error> {
         let before = room.in_flight.fetch_add(calls, Ordering::Relaxed);
-        let entered = Self { room, calls };
+        let mut entered = Self { room, calls, _serving: None };
         if before + calls > entered.room.max_in_flight {
             return Err(Error::backend(
                 Code::Unavailable,
@@ -285,6 +287,9 @@ impl<R: Deref<Target = Room>> InFlight<R> {
                 Delivery::NotSent,
                 true,
             ));
+        }
+        if let Some(allowance) = scope.allowance {
+            entered._serving = Some(allowance.admit(scope.worker, scope.database.index, calls, now.map(Instant::into_std))?);
         }
         Ok(entered)
     }
@@ -459,7 +464,7 @@ pub(super) fn run(
     options: &Options,
 ) -> impl Future<Output = Result<Done, Error>> + Send {
     let started = Instant::now();
-    let entered = InFlight::enter(&*scope.database.room, 1);
+    let entered = InFlight::enter(scope, &*scope.database.room, 1, Some(started));
     let begin = move |arguments: &Arguments<'_>| start(scope, id, arguments, options);
     match (entered, arguments) {
         (Ok(in_flight), Ok(arguments)) if scope.worker.shared.max_result_items.is_some() => Either::Left(Box::pin(async move {
@@ -521,7 +526,7 @@ pub(super) async fn finish(
 /// Makes a call with the text of its script if the server does not have it, in which case it has done nothing; keeps a script
 /// that the server has taken.
 async fn scripted(database: &Database, done: Done, script: &[u8], options: &Options, deadline: Instant) -> Result<Done, Error> {
-    if !scripts::is_unknown(&done.frame) {
+    if !crate::scripts::is_unknown(&done.frame) {
         scripts::learn(database, done.id, script, &done.frame);
         return Ok(done);
     }

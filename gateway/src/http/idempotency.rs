@@ -77,12 +77,16 @@ pub(super) async fn answer(
     request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
     let name = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned();
-    if worker.database(&name).is_none() {
+    let Some(database) = worker.database(&name) else {
         return super::route(&worker, &identity, &parts, body, &id).await;
-    }
+    };
     let key = parts.headers.get(&KEY).and_then(|key| key.to_str().ok()).filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
     let key =
         key.ok_or_else(|| Error::new(Code::InvalidArgument, "expected 1 to 255 visible characters of ASCII").param("Idempotency-Key"))?;
+    if let Some(allowance) = super::allowance(&worker, &identity, &parts) {
+        // The record is a command as well, also where it is all that is needed.
+        allowance.admit(&worker, database.index, 1, None)?;
+    }
     let record = Record { key: record_key(&identity.name, key), name, identity };
     let body = request::body(&parts.headers, body, shared.max_body_bytes, shared.body_timeout).await?;
     let made = tokio::spawn(async move { record.make(&worker, &parts, body, &id).await });
@@ -238,7 +242,7 @@ impl Record {
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;
         let options = Options::plain(database.room.call_timeout, Encoding::Utf8, Media::Json);
         // Its records are the gateway's own.
-        let scope = Scope { worker, database, identity: &worker.own, id: "" };
+        let scope = Scope { worker, database, identity: &worker.own, allowance: None, id: "" };
         let done = call::run(scope, id, Ok(arguments), &options).await.map_err(|mut error| {
             // Whatever became of the record, the change was not made.
             error.retryable |= std::mem::take(&mut error.outcome_unknown);

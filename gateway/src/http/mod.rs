@@ -25,7 +25,7 @@ pub mod taken;
 mod transaction;
 mod version;
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use ::bytes::Bytes;
 use axum::{
@@ -47,6 +47,7 @@ use crate::{
     error::{Code, Error},
     operation::{self, arguments::Arguments},
     peer::Peer,
+    rates::{Allowance, Seat},
     worker::{Database, Worker},
 };
 
@@ -81,7 +82,15 @@ fn cors(Origins(origins): &Origins) -> Option<CorsLayer> {
                 REQUEST_ID,
                 idempotency::KEY,
             ])
-            .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::ETAG, header::CONTENT_RANGE, idempotency::REPLAYED])
+            .expose_headers([
+                REQUEST_ID,
+                header::RETRY_AFTER,
+                respond::RATE_LIMIT_POLICY,
+                respond::RATE_LIMIT,
+                header::ETAG,
+                header::CONTENT_RANGE,
+                idempotency::REPLAYED,
+            ])
     })
 }
 
@@ -167,14 +176,36 @@ async fn route(
         return socket::open(worker, identity, None, parts, id);
     }
     let Some((name, rest)) = rest.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
-        return pages::about(worker, parts, rest.trim_end_matches('/'));
+        return pages::about(worker, allowance(worker, identity, parts).as_deref(), parts, rest.trim_end_matches('/'));
     };
     let Some(index) = worker.databases.iter().position(|database| database.name == name) else {
         return Err(
             Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
         );
     };
-    let incoming = Incoming { worker, database: identity.database(worker, index), identity, parts, id };
+    let database = identity.database(worker, index);
+    let allowance = allowance(worker, identity, parts);
+    let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
+    let mut response = call(incoming, rest, body).await?;
+    if let Some(allowance) = &allowance {
+        allowance.owe(index, response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default());
+        if let Some((policy, rest)) = allowance.tightest(index) {
+            respond::insert_rate(&mut response, policy, rest);
+        }
+    }
+    Ok(response)
+}
+
+/// What the caller of a request may do, if that is limited.
+fn allowance(worker: &Worker, identity: &Arc<Identity>, parts: &Parts) -> Option<Arc<Allowance>> {
+    let rates = worker.shared.rates.as_ref()?;
+    let client = || parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
+    Some(rates.allowance(identity, || client().unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+}
+
+/// Answers a request that names a database.
+async fn call(incoming: Incoming<'_>, rest: &str, body: Body) -> Result<Response<Body>, Error> {
+    let Incoming { worker, database, identity, parts, id, .. } = incoming;
     if let Some(source) = events::channels::find(rest, &parts.method, parts.uri.query()) {
         return Box::pin(events::channels::answer(incoming, source)).await;
     }
@@ -182,7 +213,7 @@ async fn route(
         return Box::pin(events::streams::answer(incoming, key)).await;
     }
     match (rest, &parts.method) {
-        ("ws", _) => socket::open(worker, identity, Some(index), parts, id),
+        ("ws", _) => socket::open(worker, identity, Some(database.index), parts, id),
         ("pipeline", &Method::POST) => Box::pin(pipeline::answer(incoming, body)).await,
         ("raw", &Method::POST) => Box::pin(raw::answer(incoming, body)).await,
         ("transaction", &Method::POST) => Box::pin(transaction::answer(incoming, body)).await,
@@ -222,7 +253,7 @@ fn only_post(method: &Method) -> Result<Response<Body>, Error> {
 
 fn method_not_allowed(allow: String) -> Error {
     let mut error = Error::new(Code::MethodNotAllowed, format!("allowed here: {allow}"));
-    error.allow = Some(allow);
+    error.allow = Some(allow.into());
     error
 }
 
@@ -236,8 +267,23 @@ struct Incoming<'a> {
     worker: &'a Arc<Worker>,
     database: &'a Arc<Database>,
     identity: &'a Arc<Identity>,
+    allowance: Option<&'a Arc<Allowance>>,
     parts: &'a Parts,
     id: &'a HeaderValue,
+}
+
+/// The place of an event stream, for as long as it is open.
+struct Place {
+    _seat: Seat,
+    allowance: Arc<Allowance>,
+    database: usize,
+}
+
+impl Place {
+    /// Counts what is sent.
+    fn owe(&self, bytes: usize) {
+        self.allowance.owe(self.database, bytes);
+    }
 }
 
 /// What a call needs to know of where it is made, whatever it came over.
@@ -246,6 +292,8 @@ struct Scope<'a> {
     worker: &'a Worker,
     database: &'a Arc<Database>,
     identity: &'a Arc<Identity>,
+    /// How much the caller may do, if that is limited.
+    allowance: Option<&'a Allowance>,
     /// The id of the request, or of the socket.
     id: &'a str,
 }
@@ -265,12 +313,24 @@ impl<'a> Scope<'a> {
 
 impl<'a> Incoming<'a> {
     fn scope(&self) -> Scope<'a> {
-        Scope { worker: self.worker, database: self.database, identity: self.identity, id: self.id.to_str().unwrap_or_default() }
+        let allowance = self.allowance.map(|allowance| &**allowance);
+        Scope { worker: self.worker, database: self.database, identity: self.identity, allowance, id: self.id.to_str().unwrap_or_default() }
     }
 
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {
         let shared = &self.worker.shared;
-        request::body(&self.parts.headers, body, shared.max_body_bytes, shared.body_timeout).await
+        let body = request::body(&self.parts.headers, body, shared.max_body_bytes, shared.body_timeout).await?;
+        if let Some(allowance) = self.allowance {
+            allowance.owe(self.database.index, body.len());
+        }
+        Ok(body)
+    }
+
+    /// A place for an event stream, which costs as much as a call.
+    fn seat(&self) -> Result<Option<Place>, Error> {
+        let Some(allowance) = self.allowance else { return Ok(None) };
+        allowance.admit(self.worker, self.database.index, 1, None)?;
+        Ok(Some(Place { _seat: allowance.seat(Some(self.database.index))?, allowance: allowance.clone(), database: self.database.index }))
     }
 
     /// `POST /api/v1/{database}/{operation}`: the body is the arguments.

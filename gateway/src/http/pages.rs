@@ -12,6 +12,7 @@ use super::{docs, method_not_allowed, respond};
 use crate::{
     error::{Code, Error},
     operation,
+    rates::Allowance,
     worker::Worker,
 };
 
@@ -22,7 +23,7 @@ pub(super) const PATHS: &[&str] = &["/asyncapi.json", "/openapi.json", "/docs/er
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 
 /// `/api/v1` and `/api/v1/whoami`.
-pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
+pub(super) fn about(worker: &Worker, allowance: Option<&Allowance>, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
     let databases: Vec<_> = worker.databases.iter().map(|database| json!({ "name": database.name, "kind": database.kind })).collect();
     let document = match name {
         "" => json!({ "result": { "databases": databases } }),
@@ -34,6 +35,7 @@ pub(super) fn about(worker: &Worker, parts: &Parts, name: &str) -> Result<Respon
                 "maxKeyBytes": worker.shared.max_key_bytes,
                 "maxValueBytes": worker.shared.max_value_bytes,
                 "maxPipelineCalls": worker.shared.max_pipeline_calls,
+                "rates": allowance.map_or_else(|| json!([]), Allowance::report),
             },
         } }),
         _ if worker.database(name).is_some() => {

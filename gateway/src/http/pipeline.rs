@@ -74,7 +74,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let calls = read(&body, shared, &incoming.database.room)?;
-    let _in_flight = InFlight::enter(&*incoming.database.room, calls.len())?;
+    let _in_flight = InFlight::enter(incoming.scope(), &*incoming.database.room, calls.len(), None)?;
     let mut out = Vec::new();
     run(incoming.scope(), &calls, &body, &options, &mut out).await;
     Ok(respond::json(out))

@@ -149,7 +149,7 @@ pub(super) async fn change(
     options: &Options,
 ) -> Result<Done, Error> {
     let started = Instant::now();
-    let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
+    let _in_flight = InFlight::enter(incoming.scope(), &*incoming.database.room, 1, Some(started))?;
     let attempt = async {
         call::check_callable(incoming.database, id, options)?;
         let scope = incoming.scope();

@@ -52,7 +52,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     }
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
-    let _in_flight = InFlight::enter(&*incoming.database.room, 1)?;
+    let _in_flight = InFlight::enter(incoming.scope(), &*incoming.database.room, 1, None)?;
     let frame = run(incoming.scope(), &body, &options).await?;
     if options.accept == Media::Bytes {
         return match operation::render::value(&frame)? {

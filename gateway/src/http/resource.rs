@@ -272,7 +272,7 @@ async fn parts(
     }
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
-    let _in_flight = InFlight::enter(&*incoming.database.room, routes.len())?;
+    let _in_flight = InFlight::enter(scope, &*incoming.database.room, routes.len(), Some(started))?;
     let (plans, sent) = call::with_scratch(|scratch| {
         let mut plans = Vec::with_capacity(routes.len());
         for (id, _) in &routes {

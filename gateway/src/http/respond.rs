@@ -17,6 +17,9 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Browsers that came over TLS once come over nothing else for a year.
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// The quota of the limit of rate that is the next to refuse, and what is left of it (draft-ietf-httpapi-ratelimit-headers).
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// After how many seconds to come back, when the gateway or its database is not available.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -87,6 +90,12 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
     if error.code == Code::Unavailable {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
+    if let Some(limited) = &error.limited {
+        response.headers_mut().insert(header::RETRY_AFTER, limited.retry_after.into());
+        if let Some((policy, rest)) = limited.fields.clone() {
+            insert_rate(&mut response, policy, rest);
+        }
+    }
     if error.code == Code::UpgradeRequired {
         response.headers_mut().insert(header::UPGRADE, WEBSOCKET);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -107,6 +116,12 @@ pub(crate) fn message(error: &Error, request_id: &HeaderValue) -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+/// Says what is left of a limit of rate.
+pub(super) fn insert_rate(response: &mut Response<Body>, policy: HeaderValue, rest: HeaderValue) {
+    response.headers_mut().insert(RATE_LIMIT_POLICY, policy);
+    response.headers_mut().insert(RATE_LIMIT, rest);
 }
 
 fn insert_allow(response: &mut Response<Body>, allow: &str) {

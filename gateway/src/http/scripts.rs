@@ -13,15 +13,6 @@ use crate::{
     worker::Database,
 };
 
-/// What servers say that do not have a script, and have done nothing: Redis, and Valkey since version 9. A script may answer an error
-/// that begins so, but has no reason to answer such a line.
-const UNKNOWN: [&[u8]; 2] = [b"-NOSCRIPT No matching script. Please use EVAL.\r\n", b"-NOSCRIPT No matching script.\r\n"];
-
-/// Whether a reply says that the server does not have the script.
-pub(super) fn is_unknown(frame: &[u8]) -> bool {
-    frame.first() == Some(&b'-') && UNKNOWN.contains(&frame)
-}
-
 /// Turns a recipe's EVAL into an EVALSHA, which is shorter and costs the server no hashing. Other commands stay as they are.
 pub(super) fn by_hash(database: &Database, id: Id, command: &mut BytesMut) {
     if id.operation().group != Group::Recipes || !operation::find("evalsha").is_some_and(|evalsha| database.backend.supports(evalsha)) {

@@ -87,7 +87,7 @@ pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Respons
     request::json_only(&incoming.parts.headers)?;
     let body = incoming.body(body).await?;
     let transaction = read(incoming.scope(), &body, &options)?;
-    let _in_flight = InFlight::enter(&*incoming.database.room, transaction.len())?;
+    let _in_flight = InFlight::enter(incoming.scope(), &*incoming.database.room, transaction.len(), None)?;
     let mut out = Vec::new();
     transaction.run(incoming.scope(), &mut out).await?;
     Ok(respond::json(out))

@@ -32,6 +32,7 @@ const ALWAYS: &[Code] = &[
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::RedisError,
+    Code::RateLimited,
     Code::BackendError,
     Code::Unavailable,
     Code::Timeout,

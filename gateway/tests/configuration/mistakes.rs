@@ -31,8 +31,8 @@ fn mistakes_say_where_and_what() {
         (
             given().flag("--set", "limits.max=9"),
             "limits.max: unknown setting, expected one of bodyTimeout, callTimeout, handshakeTimeout, headerTimeout, idempotencyWindow, keepAliveTimeout, \
-             maxBodyBytes, maxCallTimeout, maxConnections, maxConnectionsPerAddress, maxHeaderBytes, maxInFlight, maxKeyBytes, maxOwnConnections, \
-             maxPipelineCalls, maxResultBytes, maxResultItems, maxUrlBytes, maxValueBytes, scriptCacheBytes, writeTimeout (flag --set limits.max)",
+             maxBodyBytes, maxCallTimeout, maxConnections, maxConnectionsPerAddress, maxHeaderBytes, maxInFlight, maxInFlightPerIdentity, maxKeyBytes, \
+             maxOwnConnections, maxPipelineCalls, maxResultBytes, maxResultItems, maxSocketsPerIdentity, maxUrlBytes, maxValueBytes, scriptCacheBytes, writeTimeout (flag --set limits.max)",
         ),
         (
             given().flag("--set", "workers.count=9"),

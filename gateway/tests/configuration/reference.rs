@@ -25,6 +25,11 @@ fn sample(path: &str, wants: &str) -> Value {
         ("databases.0.limits", _) => json!({ "maxInFlight": 77 }),
         ("databases.0.redis.tls", _) => json!({ "serverName": "other" }),
         ("databases.0.redis.managed.storage", _) => json!("2Gi"),
+        ("rateLimits.0.databases", _) => json!(["redis"]),
+        ("rateLimits.0.onFailure", _) => json!("closed"),
+        ("rateLimits.0.per", _) => json!("address"),
+        ("rateLimits.0.sharedIn", _) => json!("redis"),
+        ("rateLimits.0.to", _) => json!(["key:web"]),
         ("log.format", _) => json!("human"),
         ("log.level", _) => json!("debug"),
         (_, "duration") => json!("7s"),
@@ -68,6 +73,9 @@ fn every_setting_can_be_given_everywhere() {
         }
         if path.contains(".managed") {
             beside["databases"][0]["redis"] = json!({ "managed": {} });
+        }
+        if path.starts_with("rateLimits.") {
+            beside["rateLimits"] = json!([{ "name": "calls", "per": "identity", "commands": 5, "sharedIn": "redis" }]);
         }
         // A secret is read from one place.
         if let Some((source, place)) = path.rsplit_once("From.") {

@@ -26,6 +26,7 @@ mod metrics;
 mod mutations;
 mod paths;
 mod properties;
+mod rates;
 mod recipes;
 #[path = "../commands/refused.rs"]
 mod refused;

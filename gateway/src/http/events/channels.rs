@@ -111,6 +111,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     if incoming.parts.method == Method::HEAD {
         return Ok(described(Body::empty()));
     }
+    let place = incoming.seat()?;
     let key_events = observed.is_some();
     if key_events {
         check_notifications(incoming.database).await?;
@@ -118,7 +119,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     let topic = admit(incoming.scope().rights(), topic, observed)?;
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
-    let response = response(queue.clone());
+    let response = response(queue.clone(), place);
     let (first, confirmed) = oneshot::channel();
     let id = incoming.id.to_str().unwrap_or_default().to_owned();
     let (identity, database) = (incoming.identity.clone(), incoming.database.index);

@@ -21,6 +21,7 @@ use axum::{
 use futures::{Stream, future::BoxFuture};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::Place;
 use crate::{
     error::{Code, Error},
     metrics::Counters,
@@ -203,14 +204,14 @@ impl Inner {
 }
 
 /// The answer that a queue becomes.
-pub(super) fn response(queue: Arc<Queue>) -> Response<Body> {
+pub(super) fn response(queue: Arc<Queue>, place: Option<Place>) -> Response<Body> {
     let shared = queue.shared.clone();
     shared.sockets.fetch_add(1, Relaxed);
     let mut heartbeat = tokio::time::interval(shared.ping_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let stopping: BoxFuture<'static, ()> = Box::pin(async move { shared.drain.stopping().await });
-    described(Body::from_stream(Events { queue, heartbeat, stopping }))
+    described(Body::from_stream(Events { queue, place, heartbeat, stopping }))
 }
 
 /// An answer with the headers of an event stream.
@@ -228,6 +229,7 @@ pub(super) fn described(body: Body) -> Response<Body> {
 
 struct Events {
     queue: Arc<Queue>,
+    place: Option<Place>,
     heartbeat: Interval,
     stopping: BoxFuture<'static, ()>,
 }
@@ -273,6 +275,9 @@ impl Stream for Events {
         }
         drop(inner);
         self.heartbeat.reset();
+        if let Some(place) = &self.place {
+            place.owe(out.len());
+        }
         Poll::Ready(Some(Ok(out)))
     }
 }

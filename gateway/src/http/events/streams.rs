@@ -56,6 +56,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
         return Ok(described(Body::empty()));
     }
     let key = entries::may_follow(incoming.scope(), Bytes::copy_from_slice(&key))?;
+    let place = incoming.seat()?;
     let follower = Follower::begin(incoming.database.clone(), key, from.map(|(id, _)| id)).await?;
     let queue = Queue::new(incoming.worker, Slow::Close);
     let (feed, id) = (queue.clone(), incoming.id.to_str().unwrap_or_default().to_owned());
@@ -65,7 +66,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
         }
     });
     queue.feed(Box::new(AbortOnDropHandle::new(task)));
-    Ok(response(queue))
+    Ok(response(queue, place))
 }
 
 async fn follow(mut follower: Follower, queue: &Arc<Queue>, encoding: Encoding) -> Result<(), Error> {

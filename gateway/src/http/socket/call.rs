@@ -21,6 +21,7 @@ use crate::{
     backend::Taken,
     error::{Code, Error},
     operation::{self, Mode, arguments::Arguments, render},
+    rates::Allowance,
     shared::Room,
     worker::{Database, Worker},
 };
@@ -29,6 +30,8 @@ use crate::{
 pub(super) struct Caller {
     pub(super) worker: Arc<Worker>,
     pub(super) identity: Arc<Identity>,
+    /// How much it may do, if that is limited.
+    pub(super) allowance: Option<Arc<Allowance>>,
     /// The database that the socket's path names.
     pub(super) database: Option<usize>,
     pub(super) options: Options,
@@ -44,7 +47,20 @@ impl Caller {
     }
 
     pub(super) fn scope(&self, database: usize) -> Scope<'_> {
-        Scope { worker: &self.worker, database: self.database(database), identity: &self.identity, id: &self.id }
+        let (database, allowance) = (self.database(database), self.allowance.as_deref());
+        Scope { worker: &self.worker, database, identity: &self.identity, allowance, id: &self.id }
+    }
+
+    /// Takes room for calls.
+    pub(super) fn enter(&self, database: usize, calls: usize, now: Option<Instant>) -> Result<InFlight<Arc<Room>>, Error> {
+        InFlight::enter(self.scope(database), self.database(database).room.clone(), calls, now)
+    }
+
+    /// Counts what is read and sent.
+    pub(super) fn owe(&self, database: usize, bytes: usize) {
+        if let Some(allowance) = &self.allowance {
+            allowance.owe(database, bytes);
+        }
     }
 
     /// The database that a call is for.
@@ -155,7 +171,7 @@ fn document<'a>(frame: &Frame<'a>) -> &'a [u8] {
 pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, text: &Utf8Bytes, database: usize) -> Result<Begun, Error> {
     let options = caller.options(database, frame)?;
     let shared = &caller.worker.shared;
-    let enter = |calls: usize| InFlight::enter(caller.database(database).room.clone(), calls);
+    let enter = |calls: usize| caller.enter(database, calls, None);
     let plain = |work: Work, in_flight| Begun { started: Started { id: id.clone(), work, _in_flight: in_flight }, cancel: None };
     let waits = || operation::find(&frame.op).is_some_and(|operation| matches!(operation.operation().mode, Mode::Blocking(_)));
     if shared.max_result_items.is_some() && frame.op != "transaction" && !waits() {
@@ -180,8 +196,8 @@ pub(super) fn begin(caller: &Caller, id: Id, frame: &Frame<'_>, text: &Utf8Bytes
         }
         name => {
             let operation = operation::find(name).ok_or_else(unknown_operation)?;
-            let in_flight = enter(1)?;
             let started = Instant::now();
+            let in_flight = caller.enter(database, 1, Some(started))?;
             let begun = arguments(frame).and_then(|arguments| call::start(scope, operation, &arguments, &options));
             let queued = begun.inspect_err(|error| scope.worker.counters.record(operation, Some(error.code), started.elapsed()))?;
             let (end, cancel) = match queued.sent {
@@ -236,6 +252,7 @@ pub(super) async fn finish(caller: Arc<Caller>, database: usize, started: Starte
         Ok(()) => join(&mut text, at),
         Err(error) => text = caller.refuse(Some(&id), &error),
     }
+    caller.owe(database, text.len());
     Answer { id, text, taken }
 }
 
@@ -246,12 +263,12 @@ async fn whole(scope: Scope<'_>, frame: &str, options: &Options, out: &mut Vec<u
     match &*frame.op {
         "pipeline" => {
             let calls = pipeline::read(document(&frame), &scope.worker.shared, room)?;
-            let _in_flight = InFlight::enter(room, calls.len())?;
+            let _in_flight = InFlight::enter(scope, room, calls.len(), None)?;
             pipeline::run(scope, &calls, document(&frame), options, out).await;
             Ok(())
         }
         "raw" => {
-            let _in_flight = InFlight::enter(room, 1)?;
+            let _in_flight = InFlight::enter(scope, room, 1, None)?;
             let frame = raw::run(scope, document(&frame), options).await?;
             render::render_raw(&frame, &options.format(), out)
         }

@@ -79,6 +79,7 @@ impl Outlet {
         text.extend_from_slice(b"{\"subscription\":");
         self.id.write(&mut text);
         text.extend_from_slice(rest);
+        self.caller.owe(self.database, text.len());
         self.mailbox.push(Item::Text(text));
         self.mailbox.room().await;
     }

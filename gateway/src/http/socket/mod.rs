@@ -83,6 +83,8 @@ pub(super) fn open(
     if shared.drain.is_draining() {
         return Err(Error::backend(Code::Unavailable, "the gateway is about to stop", Delivery::NotSent, true));
     }
+    let allowance = super::allowance(worker, identity, parts);
+    let seat = allowance.as_ref().map(|allowance| allowance.seat(database)).transpose()?;
     if offers(parts) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
@@ -92,8 +94,9 @@ pub(super) fn open(
         .max_message_size(Some(shared.max_body_bytes))
         .max_frame_size(Some(shared.max_body_bytes));
     let (identity, id) = (identity.clone(), id.to_str().unwrap_or_default().to_owned());
-    let caller = Arc::new(Caller { worker: worker.clone(), identity, database, options, has_timeout, id });
+    let caller = Arc::new(Caller { worker: worker.clone(), identity, allowance, database, options, has_timeout, id });
     worker.tasks.spawn(async move {
+        let _seat = seat;
         let Ok(upgraded) = upgrade.await else { return };
         // It is what the listener gave to hyper.
         let Ok(parts) = upgraded.downcast::<Stream>() else { return };

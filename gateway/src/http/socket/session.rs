@@ -96,7 +96,7 @@ impl Session {
         if !matches!(plan.mode, Mode::Session(_)) {
             plan.mode.refusal().map_or(Ok(()), Err)?;
         }
-        let in_flight = InFlight::enter(caller.database(database).room.clone(), 1)?;
+        let in_flight = caller.enter(database, 1, None)?;
         let part = Part { id, operation, command, plan, options, _in_flight: in_flight };
         // There is room for all that a socket may have.
         let sent = self.parts.as_ref().and_then(|parts| parts.try_send(part).ok());
@@ -153,6 +153,7 @@ impl Running {
                 None => join(&mut text, at),
                 Some(error) => text = self.caller.refuse(Some(&part.id), error),
             }
+            self.caller.owe(self.database, text.len());
             self.mailbox.push(Item::Answer(Answer { id: part.id, text, taken: None }));
             if lost {
                 return ended.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty).then_some("lost");

@@ -189,6 +189,7 @@ impl Subscription {
                 let mut text = self.text();
                 let Some((_, events)) = &self.observes else {
                     text.extend_from_slice(&event::members(message, rights, self.encoding));
+                    caller.owe(self.database, text.len());
                     return Told::Text(text);
                 };
                 let Some((key, name)) = observe::read(message) else { return Told::Nothing };
@@ -197,6 +198,7 @@ impl Subscription {
                     return Told::Nothing;
                 }
                 text.extend_from_slice(&event::key_members(key, name, self.encoding));
+                caller.owe(self.database, text.len());
                 Told::Text(text)
             }
             Event::Subscribed => {

@@ -141,6 +141,7 @@ pub(in crate::operation) fn problem() -> Value {
             "code": {"type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>()},
             "requestId": {"type": "string"},
             "retryable": {"type": "boolean", "description": "The same call may be sent again and cannot do harm by that"},
+            "retryAfter": {"type": "integer", "description": "In how many seconds it would pass, for what a limit of rate refuses"},
             "param": {"type": "string", "description": "The argument, parameter or header at fault"},
             "position": {"type": "integer", "description": "The byte of the body at fault, counted from 0"},
             "redis": {"type": "string", "description": "The error line of Redis"},

@@ -80,7 +80,12 @@ impl Client {
 
     /// Opens a WebSocket. A path without a leading `/` is one of the database.
     pub fn socket(&self, path: &str) -> Socket {
-        Socket::open(self.port, path, &self.headers).unwrap_or_else(|error| panic!("{path}: {error}"))
+        self.try_socket(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// As [`socket`](Self::socket), where it may be refused.
+    pub fn try_socket(&self, path: &str) -> Result<Socket, String> {
+        Socket::open(self.port, path, &self.headers)
     }
 
     pub fn try_connect(&self) -> io::Result<Connection> {
@@ -237,7 +242,8 @@ impl Response {
             assert_eq!(problem["requestId"], id, "{problem}");
             assert_eq!(problem["type"], format!("/docs/errors#{}", problem["code"].as_str().unwrap()), "{problem}");
             assert!(problem["retryable"].is_boolean() && problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
-            assert_eq!(self.header("retry-after").is_some(), problem["code"] == "unavailable", "{problem}");
+            let comes_back = problem["code"] == "unavailable" || problem["code"] == "rate_limited";
+            assert_eq!(self.header("retry-after").is_some(), comes_back, "{problem}");
             assert_eq!(self.header("allow").is_some(), problem["code"] == "method_not_allowed", "{problem}");
             assert!(problem["outcome"].is_null() || (problem["outcome"] == "unknown" && problem["retryable"] == false), "{problem}");
         }

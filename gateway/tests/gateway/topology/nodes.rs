@@ -208,6 +208,24 @@ fn connections_of_calls_own_follow_a_slot() {
 }
 
 #[test]
+fn rates_are_counted_where_the_bucket_lives() {
+    let cluster = Cluster::start();
+    let limit = "{name: NAME, per: identity, sharedIn: redis, onFailure: closed, commands: 1000, burst: 1000}";
+    // Buckets in several slots.
+    let limits: Vec<String> = ["one", "two", "three", "four"].iter().map(|name| limit.replace("NAME", name)).collect();
+    let gateway = cluster.gateway(&[&format!("rateLimits=[{}]", limits.join(","))]);
+    let client = gateway.anonymous();
+    until("all buckets", SOON, || {
+        client
+            .post("incr", r#"{"key":"a"}"#)
+            .is(&format!("{{\"result\":{}}}", cluster.nodes[cluster.home(cluster.slot("a"))].line("GET a")));
+        let keys: String = cluster.nodes[..3].iter().map(|node| node.line("KEYS dbx:rate:*")).collect();
+        ["{one:", "{two:", "{three:", "{four:"].iter().all(|name| keys.contains(name)).then_some(())
+    });
+    assert!(!gateway.log().contains("cannot be counted"));
+}
+
+#[test]
 fn keys_in_several_slots_are_refused_before_the_server_sees_them() {
     let cluster = Cluster::start();
     let gateway = cluster.gateway(&[]);

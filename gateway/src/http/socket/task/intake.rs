@@ -81,12 +81,16 @@ impl Socket {
             };
             let session = session.ok_or_else(|| Error::new(Code::InvalidArgument, "no session has this id").param("session"))?;
             let database = self.caller.choose(frame)?;
+            self.caller.owe(database, text.len());
             session.call(&self.caller, database, id.clone(), frame)?;
             Open::Call(None)
         } else {
             let database = self.caller.choose(frame)?;
+            self.caller.owe(database, text.len());
             if flow::begins(frame) {
                 self.check_room()?;
+                // What goes on costs as much as a call.
+                self.caller.enter(database, 1, None)?;
                 let key = self.key();
                 let flow = Flow::begin(&self.caller, database, &self.mailbox, id, frame, key)?;
                 self.flows.insert(key, flow);
@@ -94,10 +98,12 @@ impl Socket {
                 return Ok(());
             }
             if &*frame.op == "ack" {
+                self.caller.enter(database, 1, None)?;
                 self.acknowledge(id, frame)?;
                 Open::Call(None)
             } else if let Some(kind) = subscription::kind(&frame.op) {
                 self.check_room()?;
+                self.caller.enter(database, 1, None)?;
                 let key = self.key();
                 let subscription = Subscription::begin(&self.caller, database, &self.mailbox, kind, id.clone(), frame, key)?;
                 self.subscriptions.insert(key, subscription);

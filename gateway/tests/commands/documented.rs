@@ -201,7 +201,7 @@ fn scalar(kind: &Kind) -> &'static str {
     match kind {
         Kind::Key(_) => "key",
         Kind::Bytes | Kind::Text | Kind::Json | Kind::Base64 => "bytes",
-        Kind::Integer | Kind::Cursor => "integer",
+        Kind::Integer | Kind::OtherDatabase | Kind::Cursor => "integer",
         Kind::Double => "double",
         _ => panic!("{kind:?} is not one value"),
     }

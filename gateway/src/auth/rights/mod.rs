@@ -22,7 +22,6 @@ use crate::{
         Class, Group, Id, Operation,
         encode::{Mark, Marks, Place, Plan},
         param::{Kind, Param, Role},
-        position,
     },
     resp,
 };
@@ -94,13 +93,12 @@ enum Reach {
 }
 
 fn reach(operation: &Operation) -> Reach {
-    let names = |param: &Param| matches!(param.kind, Kind::Channel);
     let lists = |param: &Param| matches!(param.kind, Kind::Glob);
     match (operation.group, operation.access.class) {
+        _ if operation.params.iter().any(lists) => Reach::Listed,
         (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
         (_, Class::Open) => Reach::Named,
-        _ if operation.params.iter().any(lists) => Reach::Listed,
-        _ if position::has_keys(operation) || operation.params.iter().any(names) => Reach::Named,
+        _ if operation.params.iter().any(|param| raw::names(&param.kind)) => Reach::Named,
         _ => Reach::Everything,
     }
 }
@@ -296,7 +294,11 @@ impl Rights {
             return Ok(());
         }
         self.anything(Some(id)).map_err(|_| {
-            forbidden("`by` and `gets` lead to keys that cannot be known beforehand, and the caller is confined to some; `#` and `nosort` do not".into())
+            let name = id.operation().name;
+            forbidden(format!(
+                "an argument of `{name}` leads to keys that cannot be known beforehand, and the caller is confined to some; of those of `sort`, `#` and \
+                 `nosort` do not"
+            ))
         })
     }
 

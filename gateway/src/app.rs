@@ -11,6 +11,7 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, runtime::Handle, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
+    auth::Gate,
     backend::{
         self,
         redis::{Endpoint, Hub},
@@ -29,7 +30,8 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
 
-    let shared = Arc::new(Shared::new(&config, large()?));
+    let gate = Gate::new(&config, &secrets_dir).map_err(anyhow::Error::msg)?;
+    let shared = Arc::new(Shared::new(&config, gate, large()?));
     let mut children = Vec::new();
     let mut databases = Vec::new();
     for database in &config.databases {

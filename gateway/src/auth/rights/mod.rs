@@ -139,6 +139,11 @@ impl Rights {
         Ok(rights)
     }
 
+    /// Whether the words of a grant mean something.
+    pub fn check(grant: &Grant) -> Result<(), String> {
+        Access::read(&grant.access).map(|_| ())
+    }
+
     /// Whether nothing is refused and nothing rewritten.
     pub fn is_all(&self) -> bool {
         self.all

@@ -20,6 +20,7 @@ pub use redis::{BackendUser, DatabaseTls, Managed, Redis, Sentinel};
 pub use secret::{KeyRef, SecretSource};
 pub use url::{Host, RedisAddress, RedisUrl};
 pub use validate::Invalid;
+pub(crate) use validate::own_grants;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -77,6 +77,27 @@ pub fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
+/// The text with the secret of everything in it that looks like a key replaced by `***`.
+pub fn redact(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(PREFIX).map(|at| at + PREFIX.len()) {
+        let (before, after) = rest.split_at(start);
+        clean.push_str(before);
+        let id = after.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(after.len());
+        let word = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(after.len());
+        if id < word {
+            clean.push_str(&after[..=id]);
+            clean.push_str("***");
+        } else {
+            clean.push_str(&after[..word]);
+        }
+        rest = &after[word..];
+    }
+    clean.push_str(rest);
+    clean
+}
+
 fn checksum(body: &str) -> String {
     base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_LENGTH)
 }
@@ -97,8 +118,25 @@ fn base62(number: &[u8], length: usize) -> String {
     digits.into_iter().map(char::from).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes from 64 lower-case hexadecimal digits.
+pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -149,6 +187,31 @@ mod tests {
         }
         for other in ["", "dbx_", &text[1..], &format!("{text}0"), &text.to_uppercase(), &"ä".repeat(35), &"_".repeat(LENGTH)] {
             assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_told_by_its_id_alone() {
+        let token = mint([7; 32], ID);
+        let text = token.text();
+        for (given, told) in [
+            (text, "dbx_0123456789abcdef_***".to_owned()),
+            (&format!("a \"{text}\", {text}ä"), "a \"dbx_0123456789abcdef_***\", dbx_0123456789abcdef_***ä".to_owned()),
+            (&text[..40], "dbx_0123456789abcdef_***".to_owned()),
+            ("dbx_", "dbx_".to_owned()),
+            ("dbx_word, and dbx", "dbx_word, and dbx".to_owned()),
+            ("", String::new()),
+        ] {
+            assert_eq!(redact(given), told);
+        }
+    }
+
+    #[test]
+    fn digits_are_read_as_they_are_written() {
+        let bytes = std::array::from_fn(|index| (index * 9) as u8);
+        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        for text in ["", "00", &"0".repeat(65), &"A".repeat(64), &"g".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(unhex(text), None, "{text}");
         }
     }
 

@@ -3,14 +3,17 @@
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
 use super::{
-    Database, DatabaseLimits, Duration, Effect, Forwarded, GatewayConfig, Grant, Jwt, Limits, Redis, RedisAddress, RedisUrl, Size,
-    listen::network,
+    Database, DatabaseLimits, Duration, Forwarded, GatewayConfig, Jwt, Limits, Redis, RedisAddress, RedisUrl, Size, listen::network,
 };
+
+mod grants;
+
+pub(crate) use grants::own_grants;
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Invalid {
-    /// The setting's path, such as `databases[0].redis.url`.
+    /// The setting's path, such as `databases[0].redis.url`; empty when it is the whole.
     pub path: String,
     /// What is wrong and what was expected; holds no secret.
     pub message: String,
@@ -18,7 +21,7 @@ pub struct Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.path, self.message)
+        if self.path.is_empty() { formatter.write_str(&self.message) } else { write!(formatter, "{}: {}", self.path, self.message) }
     }
 }
 
@@ -140,30 +143,6 @@ impl GatewayConfig {
         }
     }
 
-    /// Every mistake of a grant, wherever it stands.
-    fn check_grant(&self, grant: &Grant, path: &str, findings: &mut Findings) {
-        self.check_names(&grant.databases, &format!("{path}.databases"), findings);
-        if grant.access.is_empty() {
-            findings.add(
-                format!("{path}.access"),
-                "expected at least one of `read`, `write`, `publish`, `subscribe`, `admin`, `all`, `+@category`, the name of an operation",
-            );
-        }
-        if grant.effect == Effect::Deny && (grant.prefix.is_some() || grant.backend_user.is_some()) {
-            findings.add(format!("{path}.effect"), "what is refused has neither `prefix` nor `backendUser`");
-        }
-        if grant.prefix.as_deref() == Some("") {
-            findings.add(format!("{path}.prefix"), "expected at least one character; leave it out for none");
-        }
-        if let Some(user) = &grant.backend_user {
-            let of = |database: &&Database| grant.databases.is_empty() || grant.databases.contains(&database.name);
-            let has = |database: &Database| database.redis.iter().flat_map(|redis| &redis.users).any(|known| known.name == *user);
-            if let Some(database) = self.databases.iter().filter(of).find(|database| !has(database)) {
-                findings.add(format!("{path}.backendUser"), format!("database `{}` has no such user in `redis.users`", database.name));
-            }
-        }
-    }
-
     fn check_listen(&self, findings: &mut Findings) {
         let listen = &self.listen;
         for (index, _) in listen.trusted_proxies.iter().enumerate().filter(|(_, text)| network(text).is_none()) {
@@ -179,19 +158,6 @@ impl GatewayConfig {
                 findings.add("listen.tls.clientCertificates", "`clientCaFrom` has to say whose certificates are believed");
             }
         }
-    }
-
-    /// Every mistake of grants that stand beside a key.
-    pub fn validate_grants(&self, grants: &[Grant]) -> Vec<Invalid> {
-        let mut findings = Findings::default();
-        for (index, grant) in grants.iter().enumerate() {
-            let path = format!("grants[{index}]");
-            if !grant.to.is_empty() {
-                findings.add(format!("{path}.to"), "these are the grants of this key alone");
-            }
-            self.check_grant(grant, &path, &mut findings);
-        }
-        findings.0
     }
 
     fn check_identities(&self, names: &[String], path: &str, findings: &mut Findings) {

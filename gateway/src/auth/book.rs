@@ -12,10 +12,10 @@ const TOLD: usize = 3;
 
 /// The keys of a file.
 #[derive(Debug, Default)]
-pub struct Book {
+pub(super) struct Book {
     keys: HashMap<String, Entry>,
     /// The first 16 hexadecimal digits of the SHA-256 of the file.
-    pub revision: String,
+    pub(super) revision: String,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Entry {
 
 /// What is known of a key that was shown.
 #[derive(Debug)]
-pub enum Found {
+pub(super) enum Found {
     /// It is taken.
     Caller(Arc<Identity>),
     /// It is right and not taken.
@@ -37,7 +37,7 @@ impl Book {
     /// Reads a file. Who holds a key that has not changed stays who it is, and the others of the book before are withdrawn.
     ///
     /// Errors: why the file cannot be used, without a key's text.
-    pub fn read(text: &str, roster: &Roster, before: Option<&Self>) -> Result<Self, String> {
+    pub(super) fn read(text: &str, roster: &Roster, before: Option<&Self>) -> Result<Self, String> {
         let file = KeyFile::read(text).map_err(|mistakes| {
             let more = mistakes.len().saturating_sub(TOLD);
             let told: Vec<_> = mistakes.iter().take(TOLD).map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect();
@@ -69,7 +69,7 @@ impl Book {
     }
 
     /// Looks up a key by its id, and compares the hash of what was shown. Both take their time whether there is such a key or not.
-    pub fn find(&self, id: &str, shown: &Fingerprint, now: SystemTime) -> Option<Found> {
+    pub(super) fn find(&self, id: &str, shown: &Fingerprint, now: SystemTime) -> Option<Found> {
         let entry = self.keys.get(id);
         let expected = entry.map_or(&[0; 32], |entry| entry.key.sha256.bytes());
         let is_right = bool::from(shown.bytes().ct_eq(expected));
@@ -78,15 +78,5 @@ impl Book {
             State::Valid => Found::Caller(entry.identity.clone()),
             state => Found::Refused(state),
         })
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 }

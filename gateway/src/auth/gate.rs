@@ -91,7 +91,8 @@ impl Gate {
 
     /// Makes a credential in the query one in the header, if that is allowed: nobody else gets to see it.
     pub fn take_from_query(&self, parts: &mut Parts) {
-        let Some((path, query)) = parts.uri.path_and_query().and_then(|target| target.as_str().split_once('?')).filter(|_| self.in_query) else {
+        let Some((path, query)) = parts.uri.path_and_query().and_then(|target| target.as_str().split_once('?')).filter(|_| self.in_query)
+        else {
             return;
         };
         let (tokens, rest): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| value(pair).is_some());
@@ -113,7 +114,8 @@ impl Gate {
         let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
         match (given.next(), given.next()) {
             (Some(value), None) => {
-                let bearer = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                let bearer =
+                    value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 let (_, text) = bearer.ok_or_else(|| refused("expected `Bearer` and a key or a token"))?;
                 return Ok(Credential::Bearer(text.trim()));
             }
@@ -134,7 +136,7 @@ impl Gate {
     /// Whom a credential proves.
     ///
     /// Errors: `unauthenticated`; `forbidden` when what the caller was granted does not go together.
-    pub fn identify(&self, credential: &Credential<'_>) -> Result<Arc<Identity>, Error> {
+    pub async fn identify(&self, credential: &Credential<'_>) -> Result<Arc<Identity>, Error> {
         match credential {
             Credential::None => self.anonymous.clone().ok_or_else(|| {
                 Error::new(Code::Unauthenticated, "no credential was shown; send `Authorization: Bearer` and a key or a token")
@@ -155,7 +157,8 @@ impl Gate {
     }
 
     fn key(&self, text: &str) -> Result<Arc<Identity>, Error> {
-        let Some(id) = text.strip_prefix(token::PREFIX).and_then(|rest| rest.get(..token::ID_LENGTH)).filter(|_| text.len() <= LONGEST) else {
+        let Some(id) = text.strip_prefix(token::PREFIX).and_then(|rest| rest.get(..token::ID_LENGTH)).filter(|_| text.len() <= LONGEST)
+        else {
             return Err(refused("it is neither a key nor a token"));
         };
         let (shown, now) = (Fingerprint::of(text), SystemTime::now());

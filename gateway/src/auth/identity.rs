@@ -15,7 +15,7 @@ use super::Rights;
 use crate::worker::{Database, Worker};
 
 /// The name of who shows no credential.
-pub const ANONYMOUS: &str = "anonymous";
+pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// A caller.
 #[derive(Debug)]
@@ -112,7 +112,9 @@ mod tests {
         let holds = |pattern: &str, name: &str| names(&[pattern.to_owned()], name, &["group:ops".to_owned()]);
         assert!(holds("anonymous", "anonymous") && !holds("*", "anonymous"));
         assert!(holds("*", "key:web") && holds("key:web", "key:web") && !holds("key:we", "key:web") && !holds("key:web1", "key:web"));
-        assert!(holds("serviceaccount:shop/*", "serviceaccount:shop/cart") && !holds("serviceaccount:shop/*", "serviceaccount:shopping/cart"));
+        assert!(
+            holds("serviceaccount:shop/*", "serviceaccount:shop/cart") && !holds("serviceaccount:shop/*", "serviceaccount:shopping/cart")
+        );
         assert!(holds("group:ops", "jwt:alice") && !holds("group:dev", "jwt:alice"));
         // A group is no caller, whatever it is called.
         assert!(!holds("key:ops", "jwt:alice"));

@@ -11,7 +11,7 @@ use super::{
 
 /// What is needed of a configuration to say what a caller may do.
 #[derive(Debug)]
-pub struct Roster {
+pub(super) struct Roster {
     databases: Vec<Database>,
     grants: Vec<Grant>,
     /// Whom no grant names may do everything.
@@ -20,7 +20,7 @@ pub struct Roster {
 
 impl Roster {
     /// Takes it out of a configuration.
-    pub fn new(config: &GatewayConfig) -> Self {
+    pub(super) fn new(config: &GatewayConfig) -> Self {
         let grants = config.auth.grants.clone();
         let is_open = grants.is_empty() && config.auth.mode != Some(AuthMode::Required);
         Self { databases: config.databases.clone(), grants, is_open }
@@ -29,7 +29,13 @@ impl Roster {
     /// A caller with the grants of its name and its groups, and those that came with its credential.
     ///
     /// Errors: what of its grants does not go together.
-    pub fn identity(&self, name: String, groups: Vec<String>, until: Option<SystemTime>, own: &[Grant]) -> Result<Arc<Identity>, String> {
+    pub(super) fn identity(
+        &self,
+        name: String,
+        groups: Vec<String>,
+        until: Option<SystemTime>,
+        own: &[Grant],
+    ) -> Result<Arc<Identity>, String> {
         let concerning = self.grants.iter().filter(|grant| names(&grant.to, &name, &groups));
         let grants: Vec<&Grant> = concerning.chain(own).collect();
         if grants.is_empty() && self.is_open {
@@ -41,7 +47,7 @@ impl Roster {
     }
 
     /// Who shows no credential.
-    pub fn anonymous(&self) -> Result<Arc<Identity>, String> {
+    pub(super) fn anonymous(&self) -> Result<Arc<Identity>, String> {
         self.identity(ANONYMOUS.to_owned(), Vec::new(), None, &[])
     }
 }

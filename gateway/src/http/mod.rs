@@ -25,7 +25,10 @@ pub mod taken;
 mod transaction;
 mod version;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use ::bytes::Bytes;
 use axum::{
@@ -131,7 +134,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     }
     if worker.shared.access_log {
         let path = known(&worker, parts.uri.path());
-        let client = parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
+        let client = client(&worker, &parts);
         tracing::info!(
             target: "dbx_gateway::access",
             request = id.to_str().unwrap_or_default(),
@@ -164,7 +167,7 @@ async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderVal
     if matches!(credential, Credential::None) && shared.gate.is_closed() && socket::asks_later(parts) {
         return socket::open_unknown(worker, parts, id);
     }
-    let identity = &shared.gate.identify(&credential)?;
+    let identity = &shared.gate.identify(&credential).await?;
     request::check_source(&parts.uri, &parts.headers, !identity.is_anonymous(), &shared.hosts, &shared.origins.0)?;
     match idempotency::applies(parts) {
         false => route(worker, identity, parts, body, id).await,
@@ -188,9 +191,7 @@ async fn route(
         return pages::about(worker, identity, allowance(worker, identity, parts).as_deref(), parts, rest.trim_end_matches('/'));
     };
     let Some(index) = worker.databases.iter().position(|database| database.name == name) else {
-        return Err(
-            Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
-        );
+        return Err(unknown_database());
     };
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
@@ -208,8 +209,12 @@ async fn route(
 /// What the caller of a request may do, if that is limited.
 fn allowance(worker: &Worker, identity: &Arc<Identity>, parts: &Parts) -> Option<Arc<Allowance>> {
     let rates = worker.shared.rates.as_ref()?;
-    let client = || parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
-    Some(rates.allowance(identity, || client().unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+    Some(rates.allowance(identity, || client(worker, parts).unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+}
+
+/// The address of who made a request.
+fn client(worker: &Worker, parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared))
 }
 
 /// Answers a request that names a database.
@@ -264,6 +269,10 @@ fn method_not_allowed(allow: String) -> Error {
     let mut error = Error::new(Code::MethodNotAllowed, format!("allowed here: {allow}"));
     error.allow = Some(allow.into());
     error
+}
+
+fn unknown_database() -> Error {
+    Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
 }
 
 fn unknown_operation() -> Error {

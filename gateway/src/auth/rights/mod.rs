@@ -132,7 +132,14 @@ impl Rights {
             }
             rights.prefix = prefix.as_ref().map(|prefix| Bytes::copy_from_slice(prefix.as_bytes()));
             let users = database.redis.iter().flat_map(|redis| &redis.users);
-            rights.backend_user = user.as_ref().and_then(|user| users.into_iter().position(|known| known.name == *user));
+            rights.backend_user = match user {
+                Some(user) => {
+                    let place = users.into_iter().position(|known| known.name == *user);
+                    // As anybody else, what only the server confines would not be confined at all.
+                    Some(place.ok_or_else(|| format!("`{}` has no backend user `{user}`", database.name))?)
+                }
+                None => None,
+            };
         }
         let whole = |rule: &Rule| rule.access.everything && rule.is_whole();
         rights.all = rights.denies.is_empty() && rights.prefix.is_none() && rights.allows.iter().any(whole);
@@ -217,11 +224,20 @@ impl Rights {
         self.admit(id, &plan, &marks, command, 0)
     }
 
+    /// Whether there is a way to call an operation that is not refused.
+    pub fn may_call(&self, id: Id) -> bool {
+        self.all || self.operation(id).is_ok()
+    }
+
     /// Whether a caller may call an operation at all.
     fn operation(&self, id: Id) -> Result<(), Error> {
         let operation = id.operation();
         if !self.allows.iter().any(|rule| rule.access.calls.has(id)) {
-            return Err(forbidden(format!("no grant allows `{}`, which is of the class `{}`", operation.name, operation.access.class.name())));
+            return Err(forbidden(format!(
+                "no grant allows `{}`, which is of the class `{}`",
+                operation.name,
+                operation.access.class.name()
+            )));
         }
         if self.denies.iter().any(|rule| rule.is_whole() && rule.access.calls.has(id)) {
             return Err(forbidden(format!("a grant denies `{}`", operation.name)));
@@ -252,9 +268,8 @@ impl Rights {
     }
 
     fn judge_key(&self, id: Id, role: Role, key: &[u8]) -> Result<(), Error> {
-        let allowed = |wanted: fn(&Access) -> &access::Set| {
-            self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key))
-        };
+        let allowed =
+            |wanted: fn(&Access) -> &access::Set| self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key));
         let (reads, writes): (fn(&Access) -> &access::Set, fn(&Access) -> &access::Set) = (|access| &access.reads, |access| &access.writes);
         let is_allowed = match (role.read, role.write) {
             (true, true) => allowed(reads) && allowed(writes),
@@ -337,7 +352,10 @@ impl Rights {
         let granted = |rule: &Rule| rule.access.calls.has(id) && rule.channels.as_ref().is_none_or(|globs| globs.contains(&pattern));
         let denied = |rule: &Rule| rule.access.calls.has(id) && rule.channels.as_ref().is_none_or(|globs| !globs.is_empty());
         if !self.allows.iter().any(granted) || self.denies.iter().any(denied) {
-            return Err(forbidden(format!("no grant gives `{}` this pattern of channels; one has to be granted as it is", id.operation().name)));
+            return Err(forbidden(format!(
+                "no grant gives `{}` this pattern of channels; one has to be granted as it is",
+                id.operation().name
+            )));
         }
         Ok(self.globbed(pattern))
     }

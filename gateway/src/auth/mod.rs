@@ -2,6 +2,7 @@
 //! compiled for each database, so that a call is judged by looking at what it needs and nothing else.
 
 mod identity;
+pub mod jwt;
 mod rights;
 
 pub use identity::Identity;

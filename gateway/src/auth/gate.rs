@@ -1,7 +1,11 @@
 //! Who calls: reads the credential of a request and finds whom it proves. A key is looked up at once; a token is verified, and
 //! remembered for a moment.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use dbx_crds::{
@@ -11,16 +15,21 @@ use dbx_crds::{
     },
     config::{AuthMode, GatewayConfig, SecretSource},
 };
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Identity,
     book::{Book, Found},
+    jwt::{Issuers, Proved},
+    proven,
     roster::Roster,
 };
 use crate::{
-    config::{follow::follow, secret},
-    error::{Code, Error},
+    config::{
+        follow::{LOOK, follow},
+        secret,
+    },
+    error::{Code, Delivery, Error},
     peer::Peer,
 };
 
@@ -42,6 +51,7 @@ pub struct Gate {
     roster: Arc<Roster>,
     anonymous: Option<Arc<Identity>>,
     files: Vec<File>,
+    issuers: Option<Arc<Issuers>>,
     by_certificate: bool,
     in_query: bool,
 }
@@ -70,7 +80,15 @@ impl Gate {
             Ok(File { path: secret::place(source, secrets_dir), book: book.map_err(|message| format!("{setting}: {message}"))? })
         };
         let auth = &config.auth;
+        let issuers = match &auth.jwt[..] {
+            [] => None,
+            issuers => Some(Arc::new(Issuers::new(issuers, secrets_dir, &Handle::current())?)),
+        };
+        if let Some(issuers) = issuers.as_ref().filter(|_| auth.jwt.iter().any(|issuer| issuer.jwks_from.is_some())) {
+            tokio::spawn(reload(Arc::downgrade(issuers)));
+        }
         Ok(Self {
+            issuers,
             files: auth.keys_from.iter().enumerate().map(file).collect::<Result<_, String>>()?,
             anonymous: (auth.mode != Some(AuthMode::Required)).then_some(anonymous),
             by_certificate: config.listen.tls.as_ref().is_some_and(|tls| tls.client_ca_from.is_some()),
@@ -141,12 +159,26 @@ impl Gate {
             Credential::None => self.anonymous.clone().ok_or_else(|| {
                 Error::new(Code::Unauthenticated, "no credential was shown; send `Authorization: Bearer` and a key or a token")
             }),
-            Credential::Certificate(name) => self.known(format!("certificate:{name}"), Vec::new(), None),
-            Credential::Bearer(text) => match &self.anonymous {
+            Credential::Certificate(name) => {
+                let name = format!("certificate:{name}");
+                proven::remembered(&name, async || self.known(name.clone(), Vec::new(), None)).await
+            }
+            Credential::Bearer(text) => match (&self.anonymous, &self.issuers) {
                 // Nothing is configured that it could be judged by; clients of other gateways always send one.
-                Some(anonymous) if self.files.is_empty() => Ok(anonymous.clone()),
+                (Some(anonymous), None) if self.files.is_empty() => Ok(anonymous.clone()),
+                (_, Some(issuers)) if !text.starts_with(token::PREFIX) => {
+                    Box::pin(proven::remembered(text, async || self.verified(issuers, text).await)).await
+                }
                 _ => self.key(text),
             },
+        }
+    }
+
+    async fn verified(&self, issuers: &Issuers, token: &str) -> Result<Arc<Identity>, Error> {
+        match issuers.verify(token).await {
+            Ok(Proved { name, groups, until }) => self.known(name, groups, Some(until)),
+            Err(refusal) if refusal.is_temporary() => Err(Error::backend(Code::Unavailable, refusal.to_string(), Delivery::NotSent, true)),
+            Err(refusal) => Err(Error::new(Code::Unauthenticated, refusal.to_string()).param("Authorization")),
         }
     }
 
@@ -180,6 +212,20 @@ impl Gate {
 /// The value of a pair of a query that is a credential.
 fn value(pair: &str) -> Option<&str> {
     pair.strip_prefix(IN_QUERY)?.strip_prefix('=')
+}
+
+/// Looks at the keys of issuers that are in files, as long as somebody uses them.
+async fn reload(issuers: Weak<Issuers>) {
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(issuers) = issuers.upgrade() else { return };
+        let mistake = issuers.reload().err().unwrap_or_default();
+        if mistake != told && !mistake.is_empty() {
+            tracing::warn!("new files cannot be used, the old ones stay in use: {mistake}");
+        }
+        told = mistake;
+    }
 }
 
 /// The credential among the subprotocols that the client of a WebSocket offers.

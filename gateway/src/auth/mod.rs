@@ -4,6 +4,8 @@
 mod book;
 pub mod gate;
 mod identity;
+pub mod jwt;
+mod proven;
 mod rights;
 mod roster;
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::secret::Text;
 
 /// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// Makes something of texts, and of what it was before, and goes on to do so as long as anybody follows. What is wrong at the beginning is the caller's;
 /// what is wrong later is said once in the log, and what was there before stays. Runs on a runtime.

@@ -148,6 +148,7 @@ impl Transaction {
             self.ask(scope, started + self.timeout).await?;
         }
         let done = atomic::run(scope.database, &self.watches, &self.commands, started + self.timeout).await.and_then(frames);
+        let done = done.map_err(|error| scope.rights().hide_in(error));
         let frames = match done {
             Ok(frames) => frames,
             Err(error) => {

@@ -100,7 +100,7 @@ impl Outlet {
     /// The answer to an acknowledgement.
     pub(super) fn answer(&self, id: Id, outcome: Result<i64, Error>) {
         let text = match outcome {
-            Err(error) => self.caller.refuse(Some(&id), &error),
+            Err(error) => self.caller.refuse(Some(&id), &self.hidden(error)),
             Ok(count) => {
                 let mut text = Vec::with_capacity(32);
                 open(Some(&id), &mut text);
@@ -111,12 +111,18 @@ impl Outlet {
         self.mailbox.push(Item::Answer(Answer { id, text, taken: None }));
     }
 
-    async fn fail(&self, error: &Error) {
+    /// An error as the caller may read it.
+    fn hidden(&self, error: Error) -> Error {
+        self.caller.scope(self.database).rights().hide_in(error)
+    }
+
+    async fn fail(&self, error: Error) {
+        let error = self.hidden(error);
         if self.answered.swap(true, Relaxed) {
             let problem = error.problem(&self.caller.id).to_string();
             self.tell(format!(",\"error\":{problem}}}").as_bytes()).await;
         } else {
-            self.mailbox.push(Item::Text(self.caller.refuse(Some(&self.id), error)));
+            self.mailbox.push(Item::Text(self.caller.refuse(Some(&self.id), &error)));
         }
     }
 }
@@ -225,7 +231,7 @@ impl Flow {
                 Plan::Monitor(command) => monitor(&outlet, &command).await,
             };
             if let Err(error) = ended {
-                outlet.fail(&error).await;
+                outlet.fail(error).await;
             }
             outlet.mailbox.push(Item::Over(key));
         });

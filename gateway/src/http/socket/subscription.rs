@@ -188,12 +188,15 @@ impl Subscription {
                 let rights = caller.scope(self.database).rights();
                 let mut text = self.text();
                 let Some((_, events)) = &self.observes else {
+                    if !rights.hears(&message.channel) {
+                        return Told::Nothing;
+                    }
                     text.extend_from_slice(&event::members(message, rights, self.encoding));
                     caller.owe(self.database, text.len());
                     return Told::Text(text);
                 };
                 let Some((key, name)) = observe::read(message) else { return Told::Nothing };
-                let Some(key) = rights.told(key) else { return Told::Nothing };
+                let Some(key) = find("get").and_then(|get| rights.told(get, key)) else { return Told::Nothing };
                 if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
                     return Told::Nothing;
                 }
@@ -225,7 +228,7 @@ impl Subscription {
                 }
                 Told::Text(self.with(b",\"interrupted\":true}"))
             }
-            Event::Refused(line) => self.over(caller, &error::from_redis(line)),
+            Event::Refused(line) => self.over(caller, &caller.scope(self.database).rights().hide_in(error::from_redis(line))),
         }
     }
 

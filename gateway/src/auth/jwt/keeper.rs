@@ -43,7 +43,7 @@ impl Default for Pace {
 
 struct State {
     known: Option<Arc<Known>>,
-    /// The last fetch failed.
+    /// The last fetch that ended failed.
     failed: bool,
     /// A fetch is going on.
     fetching: bool,
@@ -80,10 +80,11 @@ impl Keeper {
                 if let Some(known) = state.known.as_ref().filter(|known| enough(known)) {
                     return Ok(known.clone());
                 }
+                // The next attempt may take as long as the last; it is not waited for.
+                if state.failed {
+                    return Err(Refusal::KeysUnavailable);
+                }
                 if !state.fetching {
-                    if state.failed {
-                        return Err(Refusal::KeysUnavailable);
-                    }
                     if Instant::now() < state.quiet_until {
                         return state.known.clone().ok_or(Refusal::KeysUnavailable);
                     }
@@ -116,7 +117,7 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
                     told.clear();
                 }
                 retries = pauses();
-                let age = age.unwrap_or(USUAL_AGE).clamp(SHORTEST_AGE, LONGEST_AGE);
+                let age = kept(age);
                 believed_until = Instant::now() + age + STALE;
                 (age, Some(Arc::new(known)))
             }
@@ -152,4 +153,9 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
             }
         }
     }
+}
+
+/// How long an answer is kept that says it may be kept so long.
+pub(super) fn kept(said: Option<Duration>) -> Duration {
+    said.unwrap_or(USUAL_AGE).clamp(SHORTEST_AGE, LONGEST_AGE)
 }

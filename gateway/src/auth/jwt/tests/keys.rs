@@ -177,9 +177,9 @@ async fn a_file_is_read_again() {
 #[tokio::test]
 async fn what_cannot_be_read_at_the_start_is_said() {
     let (config, file) = issuer(&json!({ "keys": "none" }));
-    assert!(open(&[config.clone()]).err().unwrap().starts_with("auth.jwt[0].jwksFrom: is no JWKS"));
+    assert!(open(std::slice::from_ref(&config)).err().unwrap().starts_with("auth.jwt[0].jwksFrom: is no JWKS"));
     drop(file);
-    assert!(open(&[config.clone()]).err().unwrap().starts_with("auth.jwt[0].jwksFrom: cannot read"));
+    assert!(open(std::slice::from_ref(&config)).err().unwrap().starts_with("auth.jwt[0].jwksFrom: cannot read"));
     let url = dbx_crds::config::Jwt {
         jwks_url: Some("https://id.example.com/keys".into()),
         ca_from: config.jwks_from.clone(),

@@ -77,10 +77,11 @@ impl Server {
                 tokio::spawn(async move {
                     match tls {
                         None => state.serve(stream).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => state.serve(stream).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                state.serve(stream).await;
+                            }
+                        }
                     }
                 });
             }

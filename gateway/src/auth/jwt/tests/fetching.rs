@@ -1,6 +1,6 @@
 //! Keys that are fetched: when, how often, and from whom not.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
 use bytes::Bytes;
@@ -18,7 +18,12 @@ use super::{
 };
 
 /// Failed fetches come again at once, fetches for unknown keys once in the time of a test.
-const PACE: Pace = Pace { timeout: Duration::from_secs(5), rest: Duration::from_secs(3600), retry: Duration::from_millis(10) };
+const PACE: Pace = Pace {
+    timeout: Duration::from_secs(5),
+    rest: Duration::from_secs(3600),
+    retry: Duration::from_millis(10),
+    stale: Duration::from_secs(3600),
+};
 /// The same for servers that never answer.
 const IMPATIENT: Pace = Pace { timeout: Duration::from_millis(200), ..PACE };
 
@@ -175,6 +180,41 @@ async fn keys_outlive_their_server() {
     proved(&issuers, &token).await;
     server.answer(Answer::keys(&set(&[&signer, &new])));
     until("the server is back", || async { issuers.verify_at(&unknown, now()).await.is_ok() }).await;
+}
+
+#[tokio::test]
+async fn keys_do_not_outlive_it_for_ever() {
+    let signer = Signer::es256("a");
+    let server = Server::start(Answer::keys(&set(&[&signer]))).await;
+    let issuers = fetching(&[at(&server.url("/keys"))], Pace { stale: Duration::ZERO, ..PACE });
+    let token = signer.token(&claims(json!({})));
+    proved(&issuers, &token).await;
+    server.answer(Answer::Always(500, Vec::new(), Bytes::new()));
+    refused(&issuers, &Signer::es256("new").token(&claims(json!({}))), Refusal::KeysUnavailable).await;
+    refused(&issuers, &token, Refusal::KeysUnavailable).await;
+}
+
+#[tokio::test]
+async fn workers_wait_on_runtimes_of_their_own() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let server = Server::start(Answer::keys(&set(&[&old]))).await;
+    let issuers = Arc::new(fetching(&[at(&server.url("/keys"))], PACE));
+    proved(&issuers, &old.token(&claims(json!({})))).await;
+    server.answer(Answer::keys(&set(&[&old, &new])));
+    let token = new.token(&claims(json!({})));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (issuers, token) = (issuers.clone(), token.clone());
+            tokio::task::spawn_blocking(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(issuers.verify_at(&token, now()))
+            })
+        })
+        .collect();
+    for worker in workers {
+        assert_eq!(worker.await.unwrap().unwrap().name, "jwt:alice");
+    }
+    assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod raw;
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
 
+pub use self::access::check_access;
 pub use self::glob::matches;
 use self::{access::Access, command::Change};
 use crate::{

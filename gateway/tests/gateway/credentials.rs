@@ -3,8 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dbx_crds::api_key::Time;
-use serde_json::json;
+use ring::signature::KeyPair as _;
+use serde_json::{Value, json};
 
 use crate::support::{App, Client, Events, Gateway, Keys, Redis, SOON, until};
 
@@ -335,4 +337,80 @@ fn what_a_caller_may_is_known_before_the_database_is() {
     let gateway = Gateway::launch("redis://127.0.0.1:1", &settings.each_ref().map(String::as_str));
     assert_eq!(gateway.anonymous().get("keys/a").status, 401);
     assert_eq!(gateway.anonymous().with("Authorization", &format!("Bearer {web}")).get("keys/a").status, 503);
+}
+
+/// A token signed by an Ed25519 key, and the JWKS that it is in.
+struct Issuer {
+    key: ring::signature::Ed25519KeyPair,
+    folder: tempfile::TempDir,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let document = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+        let issuer =
+            Self { key: ring::signature::Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap(), folder: tempfile::tempdir().unwrap() };
+        issuer.publish(&[&issuer]);
+        issuer
+    }
+
+    fn jwk(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.key.public_key().as_ref());
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": x, "x": x })
+    }
+
+    fn publish(&self, keys: &[&Self]) {
+        let set = json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
+        std::fs::write(self.folder.path().join("next"), set.to_string()).unwrap();
+        std::fs::rename(self.folder.path().join("next"), self.folder.path().join("jwks.json")).unwrap();
+    }
+
+    fn settings(&self) -> String {
+        let file = self.folder.path().join("jwks.json");
+        format!("auth.jwt=[{{ issuer: 'https://id.example', jwksFrom: {{ file: '{}' }}, groupsClaim: groups }}]", file.display())
+    }
+
+    fn token(&self, subject: &str, seconds: u64) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({ "iss": "https://id.example", "aud": "dbx", "sub": subject, "exp": now + seconds, "groups": ["ops"] });
+        let header = json!({ "alg": "EdDSA", "kid": self.jwk()["kid"] });
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()).as_ref());
+        format!("{signed}.{signature}")
+    }
+}
+
+#[test]
+fn tokens_of_an_issuer_are_taken_and_end() {
+    let (issuer, next) = (Issuer::new(), Issuer::new());
+    let grants = r#"auth.grants=[{ to: ["jwt:alice"], access: [read] }, { to: ["group:ops"], access: [write] }]"#;
+    let app = App::with(&["auth.mode=required", &issuer.settings(), grants]);
+    let alice = bearer(&app, &issuer.token("alice", 600));
+    for _ in 0..3 {
+        let me = alice.get("/api/v1/whoami").json()["result"].clone();
+        assert_eq!((&me["identity"], &me["groups"]), (&json!("jwt:alice"), &json!(["group:ops"])));
+        assert_eq!(alice.put("strings/a", r#"{"value":"1"}"#).status, 200);
+        assert_eq!(alice.get("strings/a").status, 200);
+    }
+    let bob = bearer(&app, &issuer.token("bob", 600));
+    assert_eq!((bob.put("strings/a", r#"{"value":"1"}"#).status, bob.get("strings/a").status), (200, 403));
+    for (token, detail) in [
+        (altered(&issuer.token("alice", 600)), "the token's signature is not right"),
+        (next.token("alice", 600), "the token's key (kid) is none of its issuer's"),
+    ] {
+        let response = bearer(&app, &token).get("strings/a");
+        assert_eq!((response.status, response.json()["detail"].as_str().unwrap()), (401, detail));
+    }
+    // Keys are rotated: both are taken, then the new one alone. One that was seen may be believed for a minute.
+    issuer.publish(&[&issuer, &next]);
+    let by_next = bearer(&app, &next.token("alice", 600));
+    until("the new key", SOON, || (by_next.get("strings/a").status == 200).then_some(()));
+    assert_eq!(bearer(&app, &issuer.token("alice", 601)).get("strings/a").status, 200);
+    issuer.publish(&[&next]);
+    let mut seconds = 602;
+    until("the end of the old key", SOON, || {
+        seconds += 1;
+        (bearer(&app, &issuer.token("alice", seconds)).get("strings/a").status == 401).then_some(())
+    });
+    assert_eq!(by_next.get("strings/a").status, 200);
 }

@@ -107,6 +107,12 @@ impl Key {
         if self.owner.as_ref().is_some_and(|owner| !(1..=MAX_NAME).contains(&owner.len()) || owner.chars().any(char::is_control)) {
             refuse("owner", format!("expected a text of at most {MAX_NAME} bytes on one line"));
         }
+        // These are shown in logs.
+        for (field, text) in [("name", Some(&self.name)), ("owner", self.owner.as_ref())] {
+            if text.is_some_and(|text| token::redact(text) != *text) {
+                refuse(field, "holds the text of a key, which is to be stored nowhere".into());
+            }
+        }
         mistakes.extend(own_grants(&self.grants, path));
         mistakes
     }

@@ -101,6 +101,8 @@ fn no_message_holds_the_text_of_a_key() {
         entry(|entry| entry[token.text()] = true.into()),
         entry(|entry| entry["id"] = token.text().into()),
         entry(|entry| entry["name"] = format!("{} {}", token.text(), token.text()).into()),
+        entry(|entry| entry["name"] = token.text().into()),
+        entry(|entry| entry["owner"] = format!("it is {}", token.text()).into()),
         entry(|entry| entry["sha256"] = token.text().into()),
         entry(|entry| entry["disabled"] = token.text().into()),
         entry(|entry| entry["grants"] = token.text().into()),

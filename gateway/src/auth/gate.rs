@@ -129,18 +129,10 @@ impl Gate {
     ///
     /// Errors: `unauthenticated`.
     pub fn credential<'a>(&self, parts: &'a Parts) -> Result<Credential<'a>, Error> {
-        let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-        match (given.next(), given.next()) {
-            (Some(value), None) => {
-                let bearer =
-                    value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("expected `Bearer` and a key or a token"))?;
-                return Ok(Credential::Bearer(text.trim()));
-            }
-            (Some(_), Some(_)) => return Err(refused("a request has one `Authorization`")),
-            (None, _) => {}
-        }
-        if let Some(text) = offered(&parts.headers) {
+        // Where nothing is configured that it could be judged by, one means nothing: clients of other gateways always send one.
+        if (!self.files.is_empty() || self.issuers.is_some() || self.is_closed())
+            && let Some(text) = bearer(&parts.headers)?
+        {
             return Ok(Credential::Bearer(text));
         }
         if self.by_certificate
@@ -163,10 +155,8 @@ impl Gate {
                 let name = format!("certificate:{name}");
                 proven::remembered(&name, async || self.known(name.clone(), Vec::new(), None)).await
             }
-            Credential::Bearer(text) => match (&self.anonymous, &self.issuers) {
-                // Nothing is configured that it could be judged by; clients of other gateways always send one.
-                (Some(anonymous), None) if self.files.is_empty() => Ok(anonymous.clone()),
-                (_, Some(issuers)) if !text.starts_with(token::PREFIX) => {
+            Credential::Bearer(text) => match &self.issuers {
+                Some(issuers) if !text.starts_with(token::PREFIX) => {
                     Box::pin(proven::remembered(text, async || self.verified(issuers, text).await)).await
                 }
                 _ => self.key(text),
@@ -225,6 +215,20 @@ async fn reload(issuers: Weak<Issuers>) {
             tracing::warn!("new files cannot be used, the old ones stay in use: {mistake}");
         }
         told = mistake;
+    }
+}
+
+/// The credential in `Authorization`, or among the subprotocols of a socket.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    match (given.next(), given.next()) {
+        (Some(value), None) => {
+            let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
+            let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, text)| text.trim());
+            bearer.map(Some).ok_or_else(|| refused("expected `Bearer` and a key or a token"))
+        }
+        (Some(_), Some(_)) => Err(refused("a request has one `Authorization`")),
+        (None, _) => Ok(offered(headers)),
     }
 }
 

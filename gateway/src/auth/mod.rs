@@ -11,5 +11,5 @@ mod roster;
 
 pub use gate::Gate;
 pub use identity::{Identity, names};
-pub use rights::Rights;
+pub use rights::{Rights, check_access};
 pub use roster::check;

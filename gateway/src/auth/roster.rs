@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use dbx_crds::config::{AuthMode, Database, GatewayConfig, Grant, Invalid};
 
 use super::{
-    Rights,
+    Rights, check_access,
     identity::{ANONYMOUS, Identity, names},
 };
 
@@ -56,7 +56,7 @@ impl Roster {
 pub fn check(config: &GatewayConfig) -> Vec<Invalid> {
     let grants = config.auth.grants.iter().enumerate();
     let mistakes = grants.filter_map(|(index, grant)| {
-        let message = Rights::check(grant).err()?;
+        let message = check_access(&grant.access).err()?;
         Some(Invalid { path: format!("auth.grants[{index}].access"), message })
     });
     let anonymous = Roster::new(config).anonymous().err().map(|message| Invalid { path: "auth.grants".to_owned(), message });

@@ -103,10 +103,11 @@ async fn exchange(
     }
 }
 
-fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.split(',');
-    let seconds = directives.filter_map(|directive| directive.trim().strip_prefix("max-age=")).next()?;
-    Some(Duration::from_secs(seconds.parse().ok()?))
+/// What `Cache-Control` says, if it says how long.
+pub(super) fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.to_ascii_lowercase();
+    let seconds = directives.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="))?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The certificates of a text in PEM.

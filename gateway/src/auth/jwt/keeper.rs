@@ -21,9 +21,6 @@ const USUAL_AGE: Duration = Duration::from_secs(60 * 60);
 /// What it may say.
 const SHORTEST_AGE: Duration = Duration::from_secs(5 * 60);
 const LONGEST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long keys are believed that could not be fetched again: a day after they should have been.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// How quickly an issuer is asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -33,17 +30,24 @@ pub(super) struct Pace {
     pub(super) rest: Duration,
     /// When a failed fetch is tried again: after this, and later and later up to the rest.
     pub(super) retry: Duration,
+    /// How long keys are believed that cannot be fetched again.
+    pub(super) stale: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), rest: Duration::from_secs(30), retry: Duration::from_secs(1) }
+        Self {
+            timeout: Duration::from_secs(5),
+            rest: Duration::from_secs(30),
+            retry: Duration::from_secs(1),
+            stale: Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
 struct State {
     known: Option<Arc<Known>>,
-    /// The last fetch failed.
+    /// The last fetch that ended failed.
     failed: bool,
     /// A fetch is going on.
     fetching: bool,
@@ -80,10 +84,11 @@ impl Keeper {
                 if let Some(known) = state.known.as_ref().filter(|known| enough(known)) {
                     return Ok(known.clone());
                 }
+                // The next attempt may take as long as the last; it is not waited for.
+                if state.failed {
+                    return Err(Refusal::KeysUnavailable);
+                }
                 if !state.fetching {
-                    if state.failed {
-                        return Err(Refusal::KeysUnavailable);
-                    }
                     if Instant::now() < state.quiet_until {
                         return state.known.clone().ok_or(Refusal::KeysUnavailable);
                     }
@@ -105,7 +110,7 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
         builder.without_max_times().build()
     };
     let (mut retries, mut told) = (pauses(), String::new());
-    let (mut quiet_until, mut believed_until) = (Instant::now(), Instant::now());
+    let (mut quiet_until, mut failing_since) = (Instant::now(), None);
     loop {
         sender.send_modify(|state| (state.fetching, state.quiet_until) = (true, quiet_until));
         let outcome = timeout(pace.timeout, origin.fetch()).await.unwrap_or_else(|_| Err(format!("no answer within {:?}", pace.timeout)));
@@ -116,8 +121,8 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
                     told.clear();
                 }
                 retries = pauses();
-                let age = age.unwrap_or(USUAL_AGE).clamp(SHORTEST_AGE, LONGEST_AGE);
-                believed_until = Instant::now() + age + STALE;
+                let age = kept(age);
+                failing_since = None;
                 (age, Some(Arc::new(known)))
             }
             Err(message) => {
@@ -128,9 +133,10 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
                 (retries.next().unwrap_or(pace.rest), None)
             }
         };
+        let is_stale = fresh.is_none() && failing_since.get_or_insert_with(Instant::now).elapsed() >= pace.stale;
         sender.send_modify(|state| {
             state.failed = fresh.is_none();
-            if fresh.is_some() || Instant::now() > believed_until {
+            if fresh.is_some() || is_stale {
                 state.known = fresh;
             }
             state.fetching = false;
@@ -152,4 +158,9 @@ async fn keep(setting: String, origin: Origin, pace: Pace, sender: watch::Sender
             }
         }
     }
+}
+
+/// How long an answer is kept that says it may be kept so long.
+pub(super) fn kept(said: Option<Duration>) -> Duration {
+    said.unwrap_or(USUAL_AGE).clamp(SHORTEST_AGE, LONGEST_AGE)
 }

@@ -108,7 +108,7 @@ impl Key {
             ("RSA", _) => {
                 let (modulus, exponent) = (number(bytes(jwk.n)?), number(bytes(jwk.e)?));
                 let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
-                RSA_BITS.contains(&bits).then_some((Kind::Rsa, modulus, exponent))?
+                (RSA_BITS.contains(&bits) && !exponent.is_empty()).then_some((Kind::Rsa, modulus, exponent))?
             }
             ("EC", Some("P-256")) => (Kind::P256, point(jwk.x, jwk.y, 32)?, Vec::new()),
             ("EC", Some("P-384")) => (Kind::P384, point(jwk.x, jwk.y, 48)?, Vec::new()),

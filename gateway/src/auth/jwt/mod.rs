@@ -30,7 +30,7 @@ use self::{
     claims::Expected,
     keeper::{Keeper, Pace},
     keys::Keys,
-    origin::{Cluster, Known, Origin},
+    origin::{Cluster, Known, Origin, Published},
     token::Token,
 };
 use crate::config::secret;
@@ -91,8 +91,8 @@ impl Issuers {
                 if ca.is_some() {
                     origin::roots(ca.as_ref(), secrets_dir).map_err(|message| format!("{setting}.caFrom: {message}"))?;
                 }
-                let origin = Origin::Url { issuer: issuer()?, url, ca, secrets_dir: secrets_dir.to_owned() };
-                Source::Remote(Keeper::start(runtime, format!("{setting}.jwksUrl"), origin, pace))
+                let published = Published { issuer: issuer()?, url, ca, secrets_dir: secrets_dir.to_owned() };
+                Source::Remote(Keeper::start(runtime, format!("{setting}.jwksUrl"), Origin::Published(Box::new(published)), pace))
             };
             Ok(Issuer { name: config.issuer.clone(), expected: Expected::new(config), source })
         });

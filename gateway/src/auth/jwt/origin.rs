@@ -54,15 +54,25 @@ impl Cluster {
 
 /// Where keys are fetched.
 pub(super) enum Origin {
-    Url { issuer: String, url: Url, ca: Option<SecretSource>, secrets_dir: PathBuf },
+    Published(Box<Published>),
     Cluster(Cluster),
+}
+
+/// Keys that are published at a URL.
+pub(super) struct Published {
+    pub(super) issuer: String,
+    pub(super) url: Url,
+    /// Where the certificates are that the server is believed by.
+    pub(super) ca: Option<SecretSource>,
+    pub(super) secrets_dir: PathBuf,
 }
 
 impl Origin {
     /// Gets what is known of the issuer, and how long that may be kept. Files are read each time.
     pub(super) async fn fetch(&self) -> Result<(Known, Option<Duration>), String> {
         match self {
-            Self::Url { issuer, url, ca, secrets_dir } => {
+            Self::Published(published) => {
+                let Published { issuer, url, ca, secrets_dir } = &**published;
                 let document = fetch::get(url, roots(ca.as_ref(), secrets_dir)?, None).await?;
                 Ok((Known { issuer: issuer.clone(), keys: parse(&document)? }, document.max_age))
             }

@@ -14,6 +14,7 @@ mod raw;
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
 
+pub use self::access::check_access;
 pub(crate) use self::glob::matches;
 use self::{access::Access, command::Change};
 use crate::{
@@ -153,11 +154,6 @@ impl Rights {
         let whole = |rule: &Rule| rule.access.everything && rule.is_whole();
         rights.all = rights.denies.is_empty() && rights.prefix.is_none() && rights.allows.iter().any(whole);
         Ok(rights)
-    }
-
-    /// Whether the words of a grant mean something.
-    pub fn check(grant: &Grant) -> Result<(), String> {
-        Access::read(&grant.access).map(|_| ())
     }
 
     /// Whether nothing is refused and nothing rewritten.

@@ -30,6 +30,8 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(5);
 /// What may be sent before it, and with it.
 pub(super) const LONGEST: usize = 64 << 10;
+/// Bytes of the reason of a close (RFC 6455, 5.5).
+const LONGEST_REASON: usize = 123;
 /// How long a client that is turned away may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -114,7 +116,8 @@ impl Guest {
 
     async fn turn_away(&self, stream: &mut Socket, (id, error): (Option<Id>, Error)) {
         let code = if error.code == Code::Unauthenticated { NOT_KNOWN } else { CloseCode::Policy };
-        let frame = CloseFrame { code, reason: error.detail.chars().take(120).collect::<String>().into() };
+        let reason = if code == NOT_KNOWN { error.detail.as_ref() } else { "the first frame is not what was expected" };
+        let frame = CloseFrame { code, reason: short(reason).into() };
         let goodbye = async {
             if let Ok(answer) = String::from_utf8(self.caller.refuse(id.as_ref(), &error)) {
                 stream.send(Message::text(answer)).await?;
@@ -127,6 +130,17 @@ impl Guest {
         let _ = tokio::time::timeout(FAREWELL, goodbye).await;
         self.caller.worker.counters.sockets.close(code.into(), 1, 1);
     }
+}
+
+/// What of a text fits into the frame that closes a socket.
+fn short(text: &str) -> String {
+    let mut length = 0;
+    text.chars()
+        .take_while(|letter| {
+            length += letter.len_utf8();
+            length <= LONGEST_REASON
+        })
+        .collect()
 }
 
 /// The first text; none from who has gone or cannot be understood.

@@ -71,10 +71,14 @@ fn every_key_that_the_server_finds_is_judged() {
                 // What is understood in its raw words is allowed as it is by name, but for what its options may show.
                 assert!(by_name(&inside, id, &arguments).is_some() || raw(&inside, &command).is_none(), "{call}");
                 let sees = found.iter().any(|(_, flags)| flags.iter().any(|flag| flag == "access"));
-                let changes = found.iter().any(|(_, flags)| flags.iter().any(|flag| ["update", "insert", "delete"].contains(&flag.as_str())));
-                for (name, rights, refused) in
-                    [("read", &only_read, changes), ("read and admin", &reads, changes), ("write", &only_write, sees), ("write and admin", &writes, sees)]
-                {
+                let changes =
+                    found.iter().any(|(_, flags)| flags.iter().any(|flag| ["update", "insert", "delete"].contains(&flag.as_str())));
+                for (name, rights, refused) in [
+                    ("read", &only_read, changes),
+                    ("read and admin", &reads, changes),
+                    ("write", &only_write, sees),
+                    ("write and admin", &writes, sees),
+                ] {
                     // An administrator's operation does with its keys what it does.
                     let refused = refused && (operation.access.class != dbx_gateway::operation::Class::Admin || !name.ends_with("admin"));
                     assert!(!refused || by_name(rights, id, &arguments).is_none(), "{name}: {call}");

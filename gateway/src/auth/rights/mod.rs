@@ -20,7 +20,7 @@ use self::{access::Access, command::Change};
 use crate::{
     error::{Code, Error},
     operation::{
-        Class, Group, Id, Operation,
+        Class, Group, Id, Mode, Operation,
         encode::{Mark, Marks, Place, Plan},
         param::{Kind, Param, Role},
     },
@@ -97,8 +97,10 @@ fn reach(operation: &Operation) -> Reach {
     let lists = |param: &Param| matches!(param.kind, Kind::Glob);
     match (operation.group, operation.access.class) {
         _ if operation.params.iter().any(lists) => Reach::Listed,
-        (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
         (_, Class::Open) => Reach::Named,
+        (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
+        // What is listened to is judged by its name where it is listened to.
+        (_, Class::Subscribe) if matches!(operation.mode, Mode::Streaming(_)) => Reach::Named,
         _ if operation.params.iter().any(|param| raw::names(&param.kind)) => Reach::Named,
         _ => Reach::Everything,
     }

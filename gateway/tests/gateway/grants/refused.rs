@@ -1,0 +1,1 @@
+//! What who may not administer is refused, and what does not look like a key that is granted.

@@ -485,7 +485,7 @@ fn escaped(prefix: &[u8]) -> Vec<u8> {
 fn without(line: &[u8], prefix: &[u8]) -> Vec<u8> {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let is_odd = prefix.iter().any(|byte| !is_word(byte));
-    let begins = |byte: u8| matches!(byte, b'\'' | b'"' | b'`') || (is_odd && !is_word(&byte));
+    let begins = |byte: u8| matches!(byte, b'\'' | b'"' | b'`') || (is_odd && matches!(byte, b' ' | b'(' | b','));
     let start = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (mut out, mut at) = (line[..start].to_vec(), start);
     while at < line.len() {

@@ -3,7 +3,10 @@
 mod calls;
 mod refused;
 mod table;
+mod tenants;
+mod users;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
 use dbx_gateway::{
     operation::{
@@ -66,16 +69,13 @@ impl House {
     }
 }
 
-/// A call as a raw command, its words in base64.
-pub fn raw(operation: &Operation, arguments: &Value) -> Value {
-    use base64::{Engine, prelude::BASE64_STANDARD};
+/// A call as a raw command, its words in base64; none if it is no call.
+pub fn raw(operation: &Operation, arguments: &Value) -> Option<Value> {
     let (text, mut command) = (arguments.to_string(), BytesMut::new());
-    operation
-        .encode_any(&Arguments::from_json(text.as_bytes()).unwrap(), &RULES, &mut command)
-        .unwrap_or_else(|error| panic!("{} {text}: {error:?}", operation.name));
+    operation.encode_any(&Arguments::from_json(text.as_bytes()).ok()?, &RULES, &mut command).ok()?;
     let words = resp::words(&command).into_iter().enumerate().map(|(index, word)| match index {
         0 => String::from_utf8_lossy(word).into_owned(),
         _ => BASE64_STANDARD.encode(word),
     });
-    json!({ "command": words.collect::<Vec<_>>() })
+    Some(json!({ "command": words.collect::<Vec<_>>() }))
 }

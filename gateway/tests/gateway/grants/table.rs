@@ -156,7 +156,7 @@ fn codes(client: &Client, operation: &Operation, calls: &[Value]) -> Vec<(&'stat
     all.push(("in a pipeline", pipeline["result"].as_array().unwrap().iter().map(|result| code(result).to_owned()).collect()));
     let mut transactions = plain().map(|call| json!({ "calls": [{ "op": "ping" }, call] }));
     all.push(("in a transaction", by_name(&mut http, client, "transaction", &mut transactions)));
-    let mut raws = calls.iter().map(|call| raw(operation, call));
+    let mut raws = calls.iter().map(|call| raw(operation, call).unwrap());
     all.push(("raw", by_name(&mut http, client, "raw?encoding=base64", &mut raws)));
     let in_session = plain().map(|mut call| {
         call["session"] = "s".into();
@@ -166,7 +166,7 @@ fn codes(client: &Client, operation: &Operation, calls: &[Value]) -> Vec<(&'stat
         call["timeout"] = "1ms".into();
         call
     });
-    let as_raw = calls.iter().map(|call| json!({ "op": "raw", "args": raw(operation, call), "encoding": "base64" }));
+    let as_raw = calls.iter().map(|call| json!({ "op": "raw", "args": raw(operation, call).unwrap(), "encoding": "base64" }));
     let frames: Vec<Value> = timed.chain(as_raw).chain(in_session).collect();
     let answers: Vec<String> = over_a_socket(client, frames).iter().map(|answer| code(answer).to_owned()).collect();
     for (way, answers) in ["over a socket", "raw over a socket", "in a session"].into_iter().zip(answers.chunks(calls.len().max(1))) {

@@ -211,7 +211,13 @@ impl Flow {
             }
             _ => {
                 consumes = Some(acks);
-                let read = |value: &RawValue| key_of("xreadgroup", Role::READ_WRITE, value);
+                // It does what these do.
+                let read = |value: &RawValue| {
+                    for operation in ["xgroup_create", "xack", "xpending", "xclaim"] {
+                        key_of(operation, Role::METADATA, value)?;
+                    }
+                    key_of("xreadgroup", Role::READ_WRITE, value)
+                };
                 Plan::Consume(Consumer::read(document, read, |value| key_of("xadd", Role::WRITE, value))?, heard)
             }
         };
@@ -316,7 +322,8 @@ async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
 /// A kept message as the rest of a frame, with its id: what `publish_and_keep` has put into the stream for this channel.
 fn message(entry: &[u8], channel: &Bytes, rights: &Rights, encoding: Encoding) -> Option<Vec<u8>> {
     let [id, b"channel", of, b"message", payload] = resp::words(entry)[..] else { return None };
-    if of != &channel[..] {
+    // Who has a prefix keeps the name without it.
+    if of != &channel[..] && of != rights.heard(channel) {
         return None;
     }
     let message = Message::new(channel.clone(), None, Bytes::copy_from_slice(payload));

@@ -50,6 +50,18 @@ fn varies(name: &str) -> bool {
 /// What the names of copies begin with, which what varies is let loose on.
 const COPY: &str = "v:";
 
+/// The key that is most often of the type that a group is about.
+fn home(group: Group) -> &'static str {
+    match group {
+        Group::Lists => "k1",
+        Group::SortedSets | Group::Geo => "k2",
+        Group::Hashes => "k3",
+        Group::Streams => "k4",
+        Group::Sets => "K1",
+        _ => "*",
+    }
+}
+
 /// What keys are made anew now and then.
 const SEEDS: &[(&str, &str, &str)] = &[
     ("k1", "rpush", r#"{"elements":["a","b","c","17"]}"#),
@@ -60,8 +72,8 @@ const SEEDS: &[(&str, &str, &str)] = &[
     ("*", "set", r#"{"value":"17"}"#),
 ];
 
-/// Random arguments, whose keys have names that begin so.
-struct Chance<'r>(&'r mut Random, &'static str);
+/// Random arguments, whose keys have names that begin so, and often this one.
+struct Chance<'r>(&'r mut Random, &'static str, &'static str);
 
 impl calls::Source for Chance<'_> {
     fn takes(&mut self, param: &Param) -> bool {
@@ -84,6 +96,7 @@ impl calls::Source for Chance<'_> {
 
     fn value(&mut self, kind: &Kind, name: &str) -> Value {
         match (kind, name) {
+            (Kind::Key(_), _) if self.0.below(2) > 0 => format!("{}{}", self.1, self.2).into(),
             (Kind::Key(_), _) if self.0.below(4) > 0 => format!("{}{}", self.1, KEYS[self.0.below(4)]).into(),
             (Kind::Key(_), _) => format!("{}{}", self.1, self.0.pick(KEYS)).into(),
             (Kind::Channel, _) => (*self.0.pick(CHANNELS)).into(),
@@ -95,6 +108,8 @@ impl calls::Source for Chance<'_> {
             (Kind::Double, "timeout") => 0.01.into(),
             (Kind::Double, _) => (*self.0.pick(&[0.5, 1.0, 2.0, -3.25])).into(),
             (Kind::OtherDatabase, _) => 1.into(),
+            (Kind::Text | Kind::Bytes, "min" | "max") => (*self.0.pick(&["-", "+", "[a", "(b", "0", "5", "-inf", "+inf"])).into(),
+            (Kind::Text, "value") => (*self.0.pick(IDS)).into(),
             (_, "group" | "consumer" | "groupname") => (*self.0.pick(&["g", "h"])).into(),
             (Kind::Integer, "count") => 100_000.into(),
             (Kind::Integer, name)
@@ -138,7 +153,7 @@ impl World {
             1 => {
                 let mut connection = self.client.connect();
                 let ask = |(operation, args): &(&'static Operation, Value)| {
-                    let path = format!("{}?timeout=20ms", operation.name);
+                    let path = format!("{}?timeout=200ms", operation.name);
                     let path = if matches!(operation.mode, Mode::Blocking(_)) { path.as_str() } else { operation.name };
                     let request = self.client.request("POST", path, Some(args.to_string().as_bytes()));
                     connection.exchange(&request).unwrap().json()
@@ -306,7 +321,7 @@ fn live(tenant: usize, count: usize, seed: u64, shared: &Client, alone: &Client)
                 continue;
             }
             let of = if varies(operation.name) && operation.changes() { COPY } else { "" };
-            let Some(arguments) = calls::arguments(operation.params, &mut Chance(&mut random, of)) else { continue };
+            let Some(arguments) = calls::arguments(operation.params, &mut Chance(&mut random, of, home(operation.group))) else { continue };
             made += 1;
             if of.is_empty() {
                 batch.push((operation, arguments));

@@ -154,7 +154,8 @@ impl World {
                 let mut connection = self.client.connect();
                 let ask = |(operation, args): &(&'static Operation, Value)| {
                     let path = format!("{}?timeout=200ms", operation.name);
-                    let path = if matches!(operation.mode, Mode::Blocking(_)) { path.as_str() } else { operation.name };
+                    let waits = matches!(operation.mode, Mode::Blocking(_)) || args.get("block").is_some();
+                    let path = if waits { path.as_str() } else { operation.name };
                     let request = self.client.request("POST", path, Some(args.to_string().as_bytes()));
                     connection.exchange(&request).unwrap().json()
                 };

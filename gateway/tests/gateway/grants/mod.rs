@@ -1,6 +1,7 @@
 //! What callers may do: grants, as they hold over every transport and before a real Redis.
 
 mod calls;
+mod explain;
 mod listening;
 mod refused;
 mod table;

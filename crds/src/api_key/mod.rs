@@ -1,0 +1,3 @@
+//! Keys by which applications call a gateway.
+
+pub mod token;

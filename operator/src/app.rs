@@ -13,7 +13,7 @@ use tokio::{
 
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Run, controller, health, listed::Listed, metrics::Metrics};
+use crate::{args::Run, controller, health, lease::Candidate, listed::Listed, metrics::Metrics};
 
 /// How long what was begun may take to end. Kubernetes waits for 30 s.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ async fn operate(args: Run) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "started");
 
     let health = Arc::new(health::Health::default());
-    let listed = Arc::new(Listed::new(controller::kinds()));
+    let listed = Arc::new(Listed::new(controller::lists(&args)));
     let metrics = Arc::new(Metrics::new()?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
@@ -62,11 +62,38 @@ async fn operate(args: Run) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        result = controller::run(client, &args, metrics.clone(), health.clone(), listed.clone(), stop) => result?,
+        result = lead(client, &args, metrics.clone(), health.clone(), listed.clone(), stop) => result?,
         result = health::serve(listener, health, listed, metrics) => result?,
         () = late => tracing::warn!("what was begun did not end in time"),
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for the Lease, works for as long as it is held, and gives it back once all that was begun is done. Nothing is
+/// watched before: what is listed then is newer than all that the one before had done.
+async fn lead(
+    client: Client,
+    args: &Run,
+    metrics: Arc<Metrics>,
+    health: Arc<health::Health>,
+    listed: Arc<Listed>,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let namespace = args.lease_namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
+    let candidate = Candidate::new(client.clone(), &namespace, &args.lease)?;
+    tracing::info!(namespace, lease = args.lease, "waiting for the Lease");
+    let mut held = tokio::select! {
+        held = candidate.acquire() => held,
+        () = stop.clone() => return Ok(()),
+    };
+    tracing::info!(namespace, lease = args.lease, "holds the Lease and works");
+    metrics.leader.set(1);
+    tokio::select! {
+        result = controller::run(client, args, metrics.clone(), health, listed, stop) => result?,
+        error = candidate.keep(&mut held) => return Err(error),
+    }
+    candidate.release(held).await;
     Ok(())
 }
 

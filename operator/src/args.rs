@@ -48,6 +48,15 @@ pub struct Run {
     /// Secrets, in the namespaces of the gateways, that pulling those images needs.
     #[arg(long = "pull-secret", env = "DBX_OPERATOR_PULL_SECRETS", value_name = "NAME", value_delimiter = ',')]
     pub pull_secrets: Vec<String>,
+    /// The namespaces whose gateways are worked on; all of them when none is named.
+    #[arg(long = "watch-namespace", env = "DBX_OPERATOR_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// The Lease that the operator which works holds; the others wait for it.
+    #[arg(long, env = "DBX_OPERATOR_LEASE", value_name = "NAME", default_value = "dbx-operator")]
+    pub lease: String,
+    /// The namespace of the Lease. Default: the operator's own, or that of the kubeconfig's context.
+    #[arg(long, env = "DBX_OPERATOR_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "DBX_OPERATOR_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -20,7 +20,7 @@ use kube::{
     },
 };
 
-use crate::{desired::Kind, listed::Listed, metrics::Metrics, names};
+use crate::{desired::Kind, listed::Listed, metrics::Metrics, names, scope::Scope};
 
 pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
 type Child = PartialObjectMeta<DynamicObject>;
@@ -49,6 +49,7 @@ impl Children {
     /// Starts to watch. The stream names a gateway whenever one of its children changed.
     pub(crate) fn watch(
         client: &Client,
+        scope: &Scope,
         metrics: &Arc<Metrics>,
         listed: &Arc<Listed>,
     ) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
@@ -56,15 +57,15 @@ impl Children {
         let mut triggers = SelectAll::new();
         let mut stores = HashMap::new();
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment) {
-            let api: Api<Child> = Api::all_with(client.clone(), &resource(kind));
+            let api: Api<Child> = scope.api_with(client, &resource(kind));
             let writer = kube::runtime::reflector::store::Writer::new(resource(kind));
             stores.insert(kind, writer.as_reader());
             let events = watcher(api, config()).modify(|child: &mut Child| trim(&mut child.metadata)).default_backoff().reflect(writer);
-            triggers.push(owners(noted(events, kind, listed.clone()).touched_objects(), kind.name(), metrics));
+            triggers.push(owners(noted(events, kind, scope, listed).touched_objects(), kind.name(), metrics));
         }
         let (deployments, writer) = store();
-        let events = watcher(Api::<Deployment>::all(client.clone()), config()).modify(trim_deployment).default_backoff().reflect(writer);
-        triggers.push(owners(noted(events, Kind::Deployment, listed.clone()).touched_objects(), Kind::Deployment.name(), metrics));
+        let events = watcher(scope.api::<Deployment>(client), config()).modify(trim_deployment).default_backoff().reflect(writer);
+        triggers.push(owners(noted(events, Kind::Deployment, scope, listed).touched_objects(), Kind::Deployment.name(), metrics));
         (Self { client: client.clone(), stores, deployments }, triggers)
     }
 
@@ -107,12 +108,14 @@ pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
     meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
-fn noted<K>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+fn noted<K, S: Stream<Item = watcher::Result<watcher::Event<K>>>>(
+    events: S,
     kind: Kind,
-    listed: Arc<Listed>,
-) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> {
-    events.inspect(move |event| listed.note(kind.name(), event))
+    scope: &Scope,
+    listed: &Arc<Listed>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + use<K, S> {
+    let (scope, listed) = (scope.clone(), listed.clone());
+    events.inspect(move |event| listed.note(kind.name(), &scope, event))
 }
 
 /// The gateways that changed children belong to: by owner, and where there is none, by label.

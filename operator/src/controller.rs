@@ -3,19 +3,25 @@
 
 mod pipeline;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use dbx_crds::gateway::RECONCILE_AT;
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource, ResourceExt,
+    api::DynamicObject,
     runtime::{
         Controller, WatchStreamExt,
         controller::{Action, Config, Error},
-        reflector::store,
+        reflector::{ObjectRef, store},
         watcher,
     },
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     args::Run,
@@ -27,6 +33,7 @@ use crate::{
     memory::Memory,
     metrics::Metrics,
     retry::backoff,
+    scope::Scope,
 };
 
 /// What every reconcile may use.
@@ -39,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) listed: Arc<Listed>,
+    /// How many gateways are worked on at once, whatever their namespaces.
+    pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
     pub(crate) probe: Duration,
 }
@@ -58,8 +67,9 @@ pub(crate) enum Failure {
 const KIND: &str = "DbxGateway";
 
 /// All that has to be listed before the first look.
-pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
-    Kind::ALL.into_iter().map(Kind::name).chain([KIND])
+pub(crate) fn lists(args: &Run) -> Vec<(&'static str, Scope)> {
+    let kinds = || Kind::ALL.into_iter().map(Kind::name).chain([KIND]);
+    Scope::of(&args.watch_namespaces).into_iter().flat_map(|scope| kinds().map(move |kind| (kind, scope.clone()))).collect()
 }
 
 /// How long one look at a gateway may take.
@@ -72,55 +82,69 @@ pub(crate) async fn run(
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     listed: Arc<Listed>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let (children, changed) = Children::watch(&client, &metrics, &listed);
-    let (gateways, writer) = store::<Gateway>();
-    let watched = watcher(Api::<Gateway>::all(client.clone()), watcher::Config::default())
-        .modify(|gateway| gateway.meta_mut().managed_fields = None)
-        .default_backoff()
-        .reflect(writer)
-        .inspect({
-            let listed = listed.clone();
-            move |event| listed.note(KIND, event)
-        })
-        .applied_objects()
-        .predicate_filter(news, Default::default());
-    let context = Arc::new(Context {
-        client: client.clone(),
-        children,
-        settings: Settings::from(args),
-        memory: Memory::default(),
-        events: Events::new(client),
-        metrics: metrics.clone(),
-        health,
-        listed,
-        resync: Duration::from_secs(args.resync),
-        probe: Duration::from_secs(args.probe),
+    let permits = Arc::new(Semaphore::new(args.concurrency.into()));
+    let counts: Arc<Mutex<HashMap<Scope, usize>>> = Arc::default();
+    let runs = Scope::of(&args.watch_namespaces).into_iter().map(|scope| {
+        let (children, changed) = Children::watch(&client, &scope, &metrics, &listed);
+        let (gateways, writer) = store::<Gateway>();
+        let watched = watcher(scope.api::<Gateway>(&client), watcher::Config::default())
+            .modify(|gateway| gateway.meta_mut().managed_fields = None)
+            .default_backoff()
+            .reflect(writer)
+            .inspect({
+                let (listed, scope) = (listed.clone(), scope.clone());
+                move |event| listed.note(KIND, &scope, event)
+            })
+            .applied_objects()
+            .predicate_filter(news, Default::default());
+        let context = Arc::new(Context {
+            client: client.clone(),
+            children,
+            settings: Settings::from(args),
+            memory: Memory::default(),
+            events: Events::new(client.clone()),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            listed: listed.clone(),
+            permits: permits.clone(),
+            resync: Duration::from_secs(args.resync),
+            probe: Duration::from_secs(args.probe),
+        });
+        let counts = counts.clone();
+        Controller::for_stream(watched, gateways.clone())
+            .reconcile_on(changed)
+            .with_config(Config::default().concurrency(args.concurrency))
+            .graceful_shutdown_on(stop.clone())
+            .run(reconcile, on_failure, context.clone())
+            .for_each(move |result| {
+                let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.insert(scope.clone(), gateways.len());
+                context.metrics.gateways.set(counts.values().sum::<usize>() as i64);
+                note(result, &context);
+                std::future::ready(())
+            })
     });
-    Controller::for_stream(watched, gateways.clone())
-        .reconcile_on(changed)
-        .with_config(Config::default().concurrency(args.concurrency))
-        .graceful_shutdown_on(stop)
-        .run(reconcile, on_failure, context.clone())
-        .for_each(|result| {
-            metrics.gateways.set(gateways.len() as i64);
-            match result {
-                Ok(_) => {}
-                Err(Error::ObjectNotFound(reference)) => context.memory.forget(&format!("{}/{}", reference.namespace.clone().unwrap_or_default(), reference.name)),
-                Err(Error::ReconcilerFailed(error, reference)) => {
-                    tracing::warn!(gateway = %format!("{}/{}", reference.namespace.clone().unwrap_or_default(), reference.name), error = %error, "a gateway could not be dealt with and is tried again");
-                }
-                Err(Error::QueueError(error)) => {
-                    metrics.watch_errors.with_label_values(&[KIND]).inc();
-                    tracing::warn!(kind = KIND, error = %error, "a watch ended and is started again");
-                }
-                Err(error) => tracing::error!(error = %error, "the reconcile loop reports an error"),
-            }
-            std::future::ready(())
-        })
-        .await;
+    join_all(runs).await;
     Ok(())
+}
+
+/// Logs and counts what came of one look.
+fn note(result: Result<(ObjectRef<Gateway>, Action), Error<Failure, watcher::Error>>, context: &Context) {
+    let key = |reference: &ObjectRef<DynamicObject>| format!("{}/{}", reference.namespace.as_deref().unwrap_or_default(), reference.name);
+    match result {
+        Ok(_) => {}
+        Err(Error::ObjectNotFound(reference)) => context.memory.forget(&key(&reference)),
+        Err(Error::ReconcilerFailed(error, reference)) => {
+            tracing::warn!(gateway = key(&reference), error = %error, "a gateway could not be dealt with and is tried again");
+        }
+        Err(Error::QueueError(error)) => {
+            context.metrics.watch_errors.with_label_values(&[KIND]).inc();
+            tracing::warn!(kind = KIND, error = %error, "a watch ended and is started again");
+        }
+        Err(error) => tracing::error!(error = %error, "the reconcile loop reports an error"),
+    }
 }
 
 /// What makes a change of a gateway worth a look: not its status, which is ours.
@@ -142,6 +166,8 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
         return Ok(Action::await_change());
     }
     context.listed.complete().await;
+    // Never closed, so always given.
+    let _permit = context.permits.acquire().await;
     let _running = context.health.start();
     let start = std::time::Instant::now();
     let key = key(&gateway);

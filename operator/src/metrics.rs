@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     pub(crate) statuses: IntCounterVec,
     pub(crate) watch_errors: IntCounterVec,
     pub(crate) gateways: IntGauge,
+    pub(crate) leader: IntGauge,
 }
 
 impl Metrics {
@@ -40,7 +41,9 @@ impl Metrics {
         registry.register(Box::new(durations.clone()))?;
         let gateways = IntGauge::new("dbx_operator_gateways", "Gateways there are.")?;
         registry.register(Box::new(gateways.clone()))?;
-        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways })
+        let leader = IntGauge::new("dbx_operator_leader", "1 while this operator holds the Lease and works, 0 while it waits.")?;
+        registry.register(Box::new(leader.clone()))?;
+        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways, leader })
     }
 
     /// All of them in Prometheus' text format.

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod gateway;
+mod handover;
 mod lifecycle;
 mod process;
 mod refusals;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Status line and body.
-fn get(address: &str, path: &str) -> Option<(String, String)> {
+pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -38,6 +38,7 @@ async fn it_tells_of_itself() {
         "dbx_operator_reconciles_total{result=\"ok\"} ",
         "dbx_operator_applies_total{kind=\"Deployment\",result=\"applied\"} ",
         "dbx_operator_gateways ",
+        "\ndbx_operator_leader 1\n",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

@@ -1,0 +1,187 @@
+//! Several operators: one works, another goes on where it stopped, and no object is made or changed twice.
+
+use std::{
+    collections::BTreeMap,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Secret, Service},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    cluster::{DEADLINE, apply, free_ports, quiet, repository},
+    gateway::{World, managed},
+    process::get,
+};
+
+/// An operator that ends with the test.
+struct Operator {
+    process: Child,
+    address: String,
+}
+
+impl Operator {
+    fn start(user: &str, arguments: &[&str]) -> Self {
+        let [port] = free_ports();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = quiet().operator(user, &address);
+        let process = command.args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        Self { process, address }
+    }
+
+    fn answers(&self, path: &str, wanted: &str) -> bool {
+        get(&self.address, path).is_some_and(|(status, body)| status.contains(wanted) || body.contains(wanted))
+    }
+
+    fn leads(&self) -> bool {
+        self.answers("/metrics", "\ndbx_operator_leader 1\n")
+    }
+
+    fn waits(&self) -> bool {
+        self.answers("/metrics", "\ndbx_operator_leader 0\n") && self.answers("/readyz", "200 OK") && self.answers("/livez", "200 OK")
+    }
+
+    fn signal(&mut self, signal: &str) -> bool {
+        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
+        self.process.wait().unwrap().success()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "{what} does not come true");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    start.elapsed()
+}
+
+async fn versions(world: &World) -> BTreeMap<String, Option<String>> {
+    let mut versions = BTreeMap::new();
+    for object in world.api::<Deployment>().list(&Default::default()).await.unwrap() {
+        versions.insert(format!("Deployment {}", object.name_any()), object.resource_version());
+    }
+    for object in world.api::<Service>().list(&Default::default()).await.unwrap() {
+        versions.insert(format!("Service {}", object.name_any()), object.resource_version());
+    }
+    for object in world.api::<ConfigMap>().list(&Default::default()).await.unwrap() {
+        versions.insert(format!("ConfigMap {}", object.name_any()), object.resource_version());
+    }
+    for object in world.api::<Secret>().list(&Default::default()).await.unwrap() {
+        versions.insert(format!("Secret {}", object.name_any()), object.resource_version());
+    }
+    versions
+}
+
+#[tokio::test]
+async fn another_goes_on_and_nothing_is_written_twice() {
+    let world = World::on(quiet(), "handover").await;
+    let arguments = ["--watch-namespace", "handover"];
+    let mut first = Operator::start("operator", &arguments);
+    until("the first one working", || first.leads()).await;
+    let mut second = Operator::start("operator", &arguments);
+    until("the second one waiting", || second.waits()).await;
+    for index in 0..5 {
+        world.create(&format!("a{index}"), json!({ "config": managed(), "replicas": 2 })).await.unwrap();
+    }
+    for index in 0..5 {
+        world.programmed(&format!("a{index}")).await;
+    }
+    let before = versions(&world).await;
+    assert_eq!(before.len(), 5 * (1 + 2 + 2 + 1), "{before:#?}");
+    assert!(second.waits());
+
+    let begin = Instant::now();
+    assert!(first.signal("-TERM"), "it does not end well");
+    until("the second one working", || second.leads()).await;
+    eprintln!("hand-over on SIGTERM: {:?}", begin.elapsed());
+    world.patch("a0", json!({ "spec": { "replicas": 3 } })).await.unwrap();
+    world.programmed("a0").await;
+    let mut after = versions(&world).await;
+    assert_ne!(after.insert("Deployment a0".into(), before["Deployment a0"].clone()), Some(before["Deployment a0"].clone()));
+    assert_eq!(after, before, "what was there is left alone");
+
+    // Now one that is lost in the middle of its work.
+    let third = Operator::start("operator", &arguments);
+    until("the third one waiting", || third.waits()).await;
+    for index in 0..10 {
+        world.create(&format!("b{index}"), json!({ "config": managed(), "replicas": 2 })).await.unwrap();
+    }
+    let begin = Instant::now();
+    second.signal("-KILL");
+    until("the third one working", || third.leads()).await;
+    eprintln!("hand-over on SIGKILL: {:?}", begin.elapsed());
+    for index in 0..10 {
+        world.programmed(&format!("b{index}")).await;
+    }
+    for index in 0..10 {
+        let deployment = world.api::<Deployment>().get(&format!("b{index}")).await.unwrap();
+        assert_eq!(deployment.metadata.generation, Some(1), "b{index} was changed twice");
+    }
+    let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in quiet().audit("handover") {
+        if entry["responseStatus"]["code"] == 201 {
+            *made.entry(format!("{} {}", entry["objectRef"]["resource"], entry["objectRef"]["name"])).or_default() += 1;
+        }
+    }
+    made.retain(|what, times| *times > 1 && !what.contains("events"));
+    assert_eq!(made, BTreeMap::new(), "made more than once");
+}
+
+#[tokio::test]
+async fn rights_in_some_namespaces_are_enough() {
+    let (inside, outside) = (World::on(quiet(), "narrow-in").await, World::on(quiet(), "narrow-out").await);
+    World::on(quiet(), "narrow-system").await;
+    let mut helm = Command::new("helm");
+    helm.args(["template", "narrow"]).arg(repository().join("charts/dbx-operator"));
+    helm.args(["--namespace", "narrow-system", "--kube-version", "1.35.0", "--set", "watchNamespaces={narrow-in},crds.install=false"]);
+    helm.args(["--set", "aggregatedRoles=false"]);
+    let output = helm.output().expect("helm is on the path: `PATH=$(e2e/cluster/cluster tools):$PATH`");
+    let manifest = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && !manifest.contains("kind: ClusterRole"), "{}", String::from_utf8_lossy(&output.stderr));
+    for document in manifest.split("\n---\n") {
+        let object: serde_json::Value = serde_yaml::from_str(document.trim_start_matches("---\n")).unwrap();
+        if !object.is_null() {
+            apply(&inside.client, &object).await;
+        }
+    }
+    for world in [&inside, &outside] {
+        world.create("cache", json!({ "config": managed(), "replicas": 2 })).await.unwrap();
+    }
+    let arguments = ["--watch-namespace", "narrow-in", "--lease-namespace", "narrow-system", "--lease", "narrow-operator", "--log", "warn"];
+    let [port] = free_ports();
+    let mut command = quiet().operator("narrow", &format!("127.0.0.1:{port}"));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    command.args(arguments).stderr(log.reopen().unwrap());
+    let mut operator = Operator { process: command.spawn().unwrap(), address: format!("127.0.0.1:{port}") };
+    inside.programmed("cache").await;
+    inside.patch("cache", json!({ "spec": { "replicas": 1 } })).await.unwrap();
+    inside.programmed("cache").await;
+    assert!(operator.answers("/readyz", "200 OK"));
+    assert!(outside.api::<dbx_crds::gateway::DbxGateway>().get("cache").await.unwrap().status.is_none());
+    assert!(!outside.exists::<Deployment>("cache").await);
+
+    // Whoever loses the Lease ends.
+    let leases: Api<Lease> = Api::namespaced(inside.client.clone(), "narrow-system");
+    let stolen = json!({ "spec": { "holderIdentity": "somebody" } });
+    leases.patch("narrow-operator", &PatchParams::default(), &Patch::Merge(stolen)).await.unwrap();
+    assert!(!operator.process.wait().unwrap().success());
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("somebody else took the Lease narrow-operator") && !log.contains("forbidden"), "{log}");
+}

@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  dbx-operator crds | kubectl apply -f -    installs the definition of DbxGateway
+  dbx-operator crds | kubectl apply -f -    installs the definitions
   dbx-operator                              runs against the cluster that kubectl would use
   kubectl get dbxgateways -A                shows the gateways and whether they are ready";
 
@@ -30,7 +30,19 @@ pub enum Command {
     /// Watch gateways and make what they ask for; the default.
     Run,
     /// Print the CustomResourceDefinitions as YAML.
-    Crds,
+    Crds {
+        /// Only this one.
+        definition: Option<Definition>,
+    },
+}
+
+/// A CustomResourceDefinition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Definition {
+    /// Of gateways.
+    Dbxgateways,
+    /// Of keys to them.
+    Dbxapikeys,
 }
 
 /// How to run.

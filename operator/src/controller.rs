@@ -10,14 +10,18 @@ use std::{
 };
 
 use dbx_crds::gateway::RECONCILE_AT;
-use futures::{StreamExt, future::join_all};
+use futures::{
+    FutureExt, StreamExt,
+    channel::mpsc::{UnboundedReceiver, unbounded},
+    future::join_all,
+};
 use kube::{
     Client, Resource, ResourceExt,
     api::DynamicObject,
     runtime::{
         Controller, WatchStreamExt,
         controller::{Action, Config, Error},
-        reflector::{ObjectRef, store},
+        reflector::{ObjectRef, Store, store, store::Writer},
         watcher,
     },
 };
@@ -29,6 +33,7 @@ use crate::{
     desired::{Kind, Settings},
     events::Events,
     health::Health,
+    keys::{self, ApiKey, Reach, Registry, Worker},
     listed::Listed,
     memory::Memory,
     metrics::Metrics,
@@ -46,7 +51,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) listed: Arc<Listed>,
-    /// How many gateways are worked on at once, whatever their namespaces.
+    pub(crate) registry: Arc<Registry>,
+    /// How many objects are worked on at once, whatever their namespaces.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
     pub(crate) probe: Duration,
@@ -68,7 +74,7 @@ const KIND: &str = "DbxGateway";
 
 /// All that has to be listed before the first look.
 pub(crate) fn lists(args: &Run) -> Vec<(&'static str, Scope)> {
-    let kinds = || Kind::ALL.into_iter().map(Kind::name).chain([KIND]);
+    let kinds = || Kind::ALL.into_iter().map(Kind::name).chain([KIND, keys::KIND]);
     Scope::of(&args.watch_namespaces).into_iter().flat_map(|scope| kinds().map(move |kind| (kind, scope.clone()))).collect()
 }
 
@@ -86,13 +92,16 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let permits = Arc::new(Semaphore::new(args.concurrency.into()));
     let counts: Arc<Mutex<HashMap<Scope, usize>>> = Arc::default();
-    let runs = Scope::of(&args.watch_namespaces).into_iter().map(|scope| {
+    let (reaches, inlets): (Vec<Reach>, Vec<Inlet>) = Scope::of(&args.watch_namespaces).into_iter().map(reach).unzip();
+    let registry = Arc::new(Registry::new(client.clone(), reaches));
+    let mut runs = Vec::new();
+    for inlet in inlets {
+        let Inlet { scope, gateways, gateway_writer, keys, key_writer, asked_gateways, asked_keys } = inlet;
         let (children, changed) = Children::watch(&client, &scope, &metrics, &listed);
-        let (gateways, writer) = store::<Gateway>();
         let watched = watcher(scope.api::<Gateway>(&client), watcher::Config::default())
             .modify(|gateway| gateway.meta_mut().managed_fields = None)
             .default_backoff()
-            .reflect(writer)
+            .reflect(gateway_writer)
             .inspect({
                 let (listed, scope) = (listed.clone(), scope.clone());
                 move |event| listed.note(KIND, &scope, event)
@@ -109,12 +118,26 @@ pub(crate) async fn run(
             health: health.clone(),
             listed: listed.clone(),
             permits: permits.clone(),
+            registry: registry.clone(),
             resync: Duration::from_secs(args.resync),
             probe: Duration::from_secs(args.probe),
         });
+        let worker = Arc::new(Worker {
+            client: client.clone(),
+            registry: registry.clone(),
+            events: Events::new(client.clone()),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            listed: listed.clone(),
+            permits: permits.clone(),
+            resync: Duration::from_secs(args.resync),
+            notes: Mutex::default(),
+        });
+        runs.push(keys::run(worker, scope.clone(), keys, key_writer, asked_keys, args.concurrency, stop.clone()).boxed());
         let counts = counts.clone();
-        Controller::for_stream(watched, gateways.clone())
+        let run = Controller::for_stream(watched, gateways.clone())
             .reconcile_on(changed)
+            .reconcile_on(asked_gateways)
             .with_config(Config::default().concurrency(args.concurrency))
             .graceful_shutdown_on(stop.clone())
             .run(reconcile, on_failure, context.clone())
@@ -124,10 +147,30 @@ pub(crate) async fn run(
                 context.metrics.gateways.set(counts.values().sum::<usize>() as i64);
                 note(result, &context);
                 std::future::ready(())
-            })
-    });
+            });
+        runs.push(run.boxed());
+    }
     join_all(runs).await;
     Ok(())
+}
+
+/// The ends of what a scope's controllers read.
+struct Inlet {
+    scope: Scope,
+    gateways: Store<Gateway>,
+    gateway_writer: Writer<Gateway>,
+    keys: Store<ApiKey>,
+    key_writer: Writer<ApiKey>,
+    asked_gateways: UnboundedReceiver<ObjectRef<Gateway>>,
+    asked_keys: UnboundedReceiver<ObjectRef<ApiKey>>,
+}
+
+fn reach(scope: Scope) -> (Reach, Inlet) {
+    let ((gateways, gateway_writer), (keys, key_writer)) = (store(), store());
+    // What waits in them is bounded by the number of objects times the looks that may run.
+    let ((to_gateways, asked_gateways), (to_keys, asked_keys)) = (unbounded(), unbounded());
+    let reach = Reach { scope: scope.clone(), gateways: gateways.clone(), keys: keys.clone(), to_gateways, to_keys };
+    (reach, Inlet { scope, gateways, gateway_writer, keys, key_writer, asked_gateways, asked_keys })
 }
 
 /// Logs and counts what came of one look.
@@ -135,7 +178,10 @@ fn note(result: Result<(ObjectRef<Gateway>, Action), Error<Failure, watcher::Err
     let key = |reference: &ObjectRef<DynamicObject>| format!("{}/{}", reference.namespace.as_deref().unwrap_or_default(), reference.name);
     match result {
         Ok(_) => {}
-        Err(Error::ObjectNotFound(reference)) => context.memory.forget(&key(&reference)),
+        Err(Error::ObjectNotFound(reference)) => {
+            context.memory.forget(&key(&reference));
+            context.registry.lost(reference.namespace.as_deref().unwrap_or_default(), &reference.name);
+        }
         Err(Error::ReconcilerFailed(error, reference)) => {
             tracing::warn!(gateway = key(&reference), error = %error, "a gateway could not be dealt with and is tried again");
         }
@@ -189,8 +235,8 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
     }
     context.memory.put(key, notes);
     let word = if result.is_ok() { "ok" } else { "error" };
-    context.metrics.reconciles.with_label_values(&[word]).inc();
-    context.metrics.durations.with_label_values(&[word]).observe(start.elapsed().as_secs_f64());
+    context.metrics.reconciles.with_label_values(&[KIND, word]).inc();
+    context.metrics.durations.with_label_values(&[KIND, word]).observe(start.elapsed().as_secs_f64());
     result
 }
 

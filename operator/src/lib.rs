@@ -13,6 +13,7 @@ mod children;
 mod controller;
 mod events;
 mod health;
+mod keys;
 mod lease;
 mod listed;
 mod memory;

@@ -23,10 +23,15 @@ impl Listed {
     /// Takes note of a watch's event that has reached its store.
     pub(crate) fn note<K, E>(&self, kind: &'static str, scope: &Scope, event: &Result<Event<K>, E>) {
         if matches!(event, Ok(Event::InitDone)) {
-            let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-            missing.remove(&(kind, scope.clone()));
-            self.all.send_if_modified(|all| std::mem::replace(all, missing.is_empty()) != missing.is_empty());
+            self.skip(kind, scope);
         }
+    }
+
+    /// Takes note that a list is not to be waited for.
+    pub(crate) fn skip(&self, kind: &'static str, scope: &Scope) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.remove(&(kind, scope.clone()));
+        self.all.send_if_modified(|all| std::mem::replace(all, missing.is_empty()) != missing.is_empty());
     }
 
     /// Whether everything was listed.

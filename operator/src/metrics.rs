@@ -24,7 +24,7 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let reconciles = counter("reconciles_total", "Looks at a gateway, by how they ended.", &["result"])?;
+        let reconciles = counter("reconciles_total", "Looks at an object, by its kind and how they ended.", &["kind", "result"])?;
         let applies = counter("applies_total", "Objects that were sent to the API server, by kind and result.", &["kind", "result"])?;
         let drift = counter("drift_corrections_total", "Objects that somebody else had changed or deleted, by kind.", &["kind"])?;
         let prunes = counter("prunes_total", "Objects that were taken away since nothing needs them, by kind.", &["kind"])?;
@@ -33,10 +33,10 @@ impl Metrics {
         let durations = HistogramVec::new(
             histogram_opts!(
                 "dbx_operator_reconcile_duration_seconds",
-                "How long a look at a gateway took.",
+                "How long a look at an object took.",
                 vec![0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
             ),
-            &["result"],
+            &["kind", "result"],
         )?;
         registry.register(Box::new(durations.clone()))?;
         let gateways = IntGauge::new("dbx_operator_gateways", "Gateways there are.")?;

@@ -14,6 +14,11 @@ pub const REDIS_USER: &str = "dbx";
 /// The key of the password in a managed Redis' Secret.
 pub const PASSWORD_KEY: &str = "password";
 
+/// Where Secrets and ConfigMaps are mounted inside a pod.
+pub const DIRECTORY: &str = "/etc/dbx/secrets";
+/// The key of the file of keys in its ConfigMap.
+pub const KEYS_FILE: &str = "keys.yaml";
+
 /// A rendered file and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {

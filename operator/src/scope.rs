@@ -24,6 +24,14 @@ impl Scope {
         }
     }
 
+    /// Whether it covers a namespace.
+    pub(crate) fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(name) => name == namespace,
+        }
+    }
+
     /// What is listed and watched of a kind.
     pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
     where

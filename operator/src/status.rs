@@ -70,12 +70,17 @@ pub fn status(gateway: &DbxGateway, before: &DbxGatewayStatus, seen: &Observatio
         replicas: Some(rollout.and_then(|rollout| rollout.replicas).unwrap_or(0)),
         ready_replicas: Some(rollout.and_then(|rollout| rollout.ready_replicas).unwrap_or(0)),
         selector: Some(selector.join(",")),
-        url: Some(format!("http://{name}.{}.svc:{}", gateway.namespace().unwrap_or_default(), gateway.spec.port())),
+        url: Some(url(gateway)),
         config_hash: if applied { seen.config_hash.clone() } else { before.config_hash.clone() },
         version: if applied { seen.version.clone() } else { before.version.clone() },
         databases_ready: Some(format!("{reachable}/{}", gateway.spec.config.databases.len())),
         databases: seen.databases.clone(),
     }
+}
+
+/// Where a gateway is reached inside the cluster.
+pub(crate) fn url(gateway: &DbxGateway) -> String {
+    format!("http://{}.{}.svc:{}", gateway.name_any(), gateway.namespace().unwrap_or_default(), gateway.spec.port())
 }
 
 /// Whether every pod is of the newest template and available.

@@ -1,3 +1,15 @@
-//! Keys by which applications call a gateway.
+//! Keys by which applications call a gateway: their text, and `DbxApiKey`, which has the operator make and replace one.
 
+#[cfg(feature = "kube")]
+mod resource;
+#[cfg(feature = "kube")]
+mod rules;
 pub mod token;
+
+#[cfg(feature = "kube")]
+pub use resource::{DbxApiKey, DbxApiKeySpec, DbxApiKeyStatus, GatewayRef, KeyStatus, ROTATE_AT};
+#[cfg(feature = "kube")]
+pub use rules::{RULES, crd};
+
+#[cfg(all(test, feature = "kube"))]
+mod tests;

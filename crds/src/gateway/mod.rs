@@ -1,10 +1,10 @@
 //! `DbxGateway`: a gateway as Kubernetes sees it. Every field here does something; there is no patch of what the operator
 //! makes, since who may create a gateway may already run pods as a ServiceAccount of its namespace.
 
-mod schema;
+mod rules;
 mod status;
 
-pub use schema::{RULES, Rule, crd};
+pub use rules::{RULES, crd};
 pub use status::{Condition, DatabaseStatus, DbxGatewayStatus, Reason, State};
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::GatewayConfig;
+use crate::{config::GatewayConfig, schema};
 
 /// The annotation whose change makes the operator look at a gateway again.
 pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
@@ -82,9 +82,22 @@ pub struct DbxGatewaySpec {
     /// The Service in front of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
-    /// Change nothing until this is `false` again. What runs goes on running. Default: `false`.
+    /// Who may make keys to this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_keys: Option<ApiKeys>,
+    /// Change nothing until this is `false` again. What runs goes on running, and keys go on being taken. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+}
+
+/// Who may make keys to a gateway, with a `DbxApiKey`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeys {
+    /// Namespaces, besides the gateway's own, whose keys are taken; `*` for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub allowed_namespaces: Vec<String>,
 }
 
 /// An image: a repository, and a tag or a digest of it.
@@ -187,6 +200,12 @@ impl DbxGatewaySpec {
     /// Whether the operator may not change anything.
     pub fn paused(&self) -> bool {
         self.paused.unwrap_or(false)
+    }
+
+    /// Whether keys of a namespace, which is not the gateway's own, are taken.
+    pub fn allows_keys_from(&self, namespace: &str) -> bool {
+        let allowed = self.api_keys.iter().flat_map(|keys| &keys.allowed_namespaces);
+        allowed.into_iter().any(|allowed| allowed == namespace || allowed == "*")
     }
 
     /// The Service's port.

@@ -155,6 +155,18 @@ words! {
         Unreachable,
         /// No pod has said how its databases are.
         NoAnswer,
+        /// The gateway of a key does not exist.
+        GatewayNotFound,
+        /// The gateway does not take keys of this namespace.
+        NamespaceNotAllowed,
+        /// The gateway asks for no credentials, so a key would mean nothing.
+        AuthNotRequired,
+        /// The gateway has no database of a name that the key has.
+        DatabaseNotFound,
+        /// The Secret that a key is to be written to exists and belongs to somebody else.
+        SecretConflict,
+        /// A new key waits until every ready pod of the gateway takes it.
+        Loading,
         /// The gateway serves.
         Ready,
     }

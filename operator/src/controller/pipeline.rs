@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dbx_crds::gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_AT, Reason};
+use dbx_crds::{
+    config::AuthMode,
+    gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_AT, Reason},
+};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
@@ -20,7 +23,8 @@ use super::{Context, Failure, reason};
 use crate::{
     apply::{self, Refused},
     children::{Gateway, owner_uid},
-    desired::{self, Input, Kind, desired},
+    desired::{self, Input, Kind, Object, desired},
+    keys::revision,
     memory::{Answers, Look, Notes},
     minted,
     names::{self, MANAGER},
@@ -41,11 +45,26 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         notes.answers = None;
     }
     let rendered = render(&gateway.name_any(), &gateway.spec.config);
-    let (outcome, failure) = match invalid(&gateway.spec) {
-        Some(finding) => (Outcome::Rejected(finding), None),
-        None if gateway.spec.paused() => (Outcome::Paused, None),
-        None => program(gateway, &rendered, context, notes).await?,
+    let keys = match gateway.spec.config.auth.mode {
+        Some(AuthMode::Required) if !gateway.spec.paused() => Some(context.registry.file(gateway).await?),
+        _ => None,
     };
+    let nothing = BTreeMap::new();
+    let file = desired::keys(Input { gateway, rendered: &rendered, settings: &context.settings, auth: &nothing, keys: keys.as_deref() });
+    let (outcome, failure) = match invalid(&gateway.spec) {
+        _ if gateway.spec.paused() => (Outcome::Paused, None),
+        Some(finding) => {
+            if let Some(file) = &file {
+                apply_keys(gateway, file, context, notes).await?;
+            }
+            (Outcome::Rejected(finding), None)
+        }
+        None => program(gateway, &rendered, keys.as_deref(), context, notes).await?,
+    };
+    match (&keys, &file) {
+        (Some(keys), Some(file)) => tell_of_keys(gateway, keys, file, context, notes).await?,
+        _ => context.registry.saw(gateway, None),
+    }
     let rejected = matches!(outcome, Outcome::Rejected(_));
     let refs = match &notes.look {
         Some(look) if !rejected => look.refs.clone(),
@@ -96,13 +115,14 @@ fn invalid(spec: &DbxGatewaySpec) -> Option<Finding> {
 async fn program(
     gateway: &DbxGateway,
     rendered: &Rendered,
+    keys: Option<&str>,
     context: &Context,
     notes: &mut Notes,
 ) -> Result<(Outcome, Option<kube::Error>), Failure> {
     let (client, children, namespace) = (&context.client, &context.children, gateway.namespace().unwrap_or_default());
     let known = BTreeMap::new();
     let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys });
     if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
         return Ok((Outcome::Rejected(conflict), None));
     }
@@ -111,7 +131,7 @@ async fn program(
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-                objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+                objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys });
             }
         }
     }
@@ -121,6 +141,30 @@ async fn program(
     }
     prune(client, children, &context.metrics, gateway, &objects).await?;
     Ok((Outcome::Programmed, None))
+}
+
+/// Of a gateway that is not accepted, its file of keys is kept up to date all the same: a key that was deleted is not taken
+/// any more.
+async fn apply_keys(gateway: &DbxGateway, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let live = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
+    if live.is_some_and(|live| owner_uid(&live) == gateway.uid().as_deref()) {
+        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, notes).await;
+        applied.map_err(|refused| refused.error)?;
+    }
+    Ok(())
+}
+
+/// Once the file of keys is written, its readers are hurried and the keys that wait for it are looked at.
+async fn tell_of_keys(gateway: &DbxGateway, keys: &str, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let written = apply::is_applied(file, notes).then(|| revision(keys));
+    if let Some(revision) = &written
+        && notes.hurried.as_ref() != Some(revision)
+    {
+        pods::hurry(&context.client, gateway, revision).await?;
+        notes.hurried = Some(revision.clone());
+    }
+    context.registry.saw(gateway, written);
+    Ok(())
 }
 
 fn is_due(gateway: &DbxGateway, context: &Context, notes: &Notes) -> bool {
@@ -208,7 +252,7 @@ async fn write_status(gateway: &DbxGateway, seen: &Observation<'_>, context: &Co
     }
     let params = PatchParams::apply(MANAGER).force();
     patch_status(context, gateway, &params, &Patch::Apply(patch(gateway, &after))).await?;
-    context.events.publish(gateway, &before, &after).await;
+    context.events.publish(&gateway.object_ref(&()), &before.conditions, &after.conditions).await;
     notes.status = Some(after);
     Ok(())
 }
@@ -261,7 +305,7 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         // Server-side apply would want the whole object to fit the schema, which this one does not.
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         patch_status(context, &readable, &params, &Patch::Merge(patch(&readable, &after))).await?;
-        context.events.publish(&readable, &before, &after).await;
+        context.events.publish(&readable.object_ref(&()), &before.conditions, &after.conditions).await;
     }
     notes.status = Some(after);
     Ok(Action::requeue(jittered(context.resync)))

@@ -120,18 +120,26 @@ pub struct Input<'a> {
     pub settings: &'a Settings,
     /// For each managed database the uid of its Secret, whose change has to restart the server.
     pub auth: &'a BTreeMap<String, String>,
+    /// The file of the keys that it takes, when it asks for credentials.
+    pub keys: Option<&'a str>,
 }
 
 /// Everything that should exist, in the order in which it is applied.
 pub fn desired(input: Input<'_>) -> Vec<Object> {
     let mut objects =
         vec![service_account::desired(input), config_map::desired(input), deployment::desired(input), service::desired(input)];
+    objects.extend(config_map::keys(input));
     objects.extend(disruption_budget::desired(input));
     for (database, managed) in managed(input.gateway) {
         objects.extend(redis::desired(input, database, managed));
     }
     objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     objects
+}
+
+/// The file of the keys alone, which follows the keys even while the rest is not accepted.
+pub fn keys(input: Input<'_>) -> Option<Object> {
+    config_map::keys(input)
 }
 
 /// The managed databases of a gateway.

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dbx_crds::config::{GatewayConfig, Redis};
 use serde_json::{Value, json};
 
-use crate::names;
-
-const DIRECTORY: &str = "/etc/dbx/secrets";
+use crate::{names, render::DIRECTORY};
 
 /// The keys that are named of one object.
 #[derive(Default)]

@@ -24,7 +24,7 @@ fn objects(spec: &str, settings: &Settings) -> Vec<Object> {
     let gateway = gateway(spec);
     let rendered = render("cache", &gateway.spec.config);
     let auth = BTreeMap::from([("redis".to_owned(), "22222222-2222-2222-2222-222222222222".to_owned())]);
-    desired(Input { gateway: &gateway, rendered: &rendered, settings, auth: &auth })
+    desired(Input { gateway: &gateway, rendered: &rendered, settings, auth: &auth, keys: None })
 }
 
 /// All objects as one file, as `kubectl` would take it.

@@ -24,13 +24,13 @@ use crate::{
 };
 
 /// An operator that ends with the test.
-struct Operator {
+pub(crate) struct Operator {
     process: Child,
     address: String,
 }
 
 impl Operator {
-    fn start(user: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(user: &str, arguments: &[&str]) -> Self {
         let [port] = free_ports();
         let address = format!("127.0.0.1:{port}");
         let mut command = quiet().operator(user, &address);

@@ -4,6 +4,7 @@
 mod cluster;
 mod gateway;
 mod handover;
+mod keys;
 mod lifecycle;
 mod process;
 mod refusals;

@@ -1,0 +1,32 @@
+//! What only CEL can say about a key.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use super::DbxApiKey;
+use crate::schema::{Rule, definition, rule};
+
+const SPEC: &[&str] = &["spec"];
+
+/// Every rule; each has a test that it lets pass and refuses.
+pub const RULES: &[Rule] = &[
+    rule(&[], "size(self.metadata.name) <= 63", "metadata.name has to be at most 63 long"),
+    rule(&["spec", "gatewayRef"], "self == oldSelf", "gatewayRef cannot be changed; make another key"),
+    rule(&["spec", "secretName"], "self == oldSelf", "secretName cannot be changed; make another key"),
+    rule(
+        &["spec", "access", "[]"],
+        "self.matches('^([-+]@[a-z]+|-?[a-z][a-z0-9_.]*)$')",
+        "access has words such as `read`, `+@category`, `-@category`, `get` or `-get`",
+    ),
+    rule(SPEC, "!has(self.rotateEvery) || duration(self.rotateEvery) >= duration('1m')", "rotateEvery has to be at least 1m"),
+    rule(
+        SPEC,
+        "!has(self.rotateEvery) || duration(has(self.overlap) ? self.overlap : '1h') <= duration(self.rotateEvery)",
+        "overlap has to be at most rotateEvery; it is 1h when it is not said",
+    ),
+];
+
+/// The CustomResourceDefinition of [`DbxApiKey`].
+pub fn crd() -> CustomResourceDefinition {
+    definition(DbxApiKey::crd(), RULES, &[], str::to_owned)
+}

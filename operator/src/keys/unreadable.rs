@@ -1,0 +1,36 @@
+//! A key that cannot be read, since it was stored past the schema. The others go on, and its gateway takes it no more.
+
+use dbx_crds::{
+    api_key::{DbxApiKey, DbxApiKeySpec},
+    gateway::Reason,
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::{accept::Refusal, controller::ApiKey, status};
+use crate::{names::MANAGER, status::Finding};
+
+/// Says where its mistake is.
+pub(super) async fn reject(client: &Client, key: &ApiKey) -> kube::Result<()> {
+    let (namespace, name) = (key.namespace().unwrap_or_default(), key.name_any());
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<DbxApiKey>(&()));
+    let Some(object) = objects.get_opt(&name).await? else { return Ok(()) };
+    let message = match serde_path_to_error::deserialize::<_, DbxApiKeySpec>(&object.data["spec"]) {
+        Ok(_) => return Ok(()),
+        Err(error) => format!("spec.{}: {}", error.path(), error.inner()),
+    };
+    let before = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let outcome = status::Outcome::Refused(Refusal::Rejected(Finding::new(Reason::InvalidObject, message)));
+    let after = status::status(object.metadata.generation, &before, &outcome, &[], &Time(Timestamp::now()));
+    if after == before {
+        return Ok(());
+    }
+    // Server-side apply would want the whole object to fit the schema, which this one does not.
+    let patch: Value = json!({ "metadata": { "uid": key.meta().uid }, "status": after });
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    objects.patch_status(&name, &params, &Patch::Merge(patch)).await.map(drop)
+}

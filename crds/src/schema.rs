@@ -49,6 +49,11 @@ pub(crate) fn preserve_unknown(schema: &mut Schema) {
     *schema = schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
 }
 
+/// The schema of an object of whose fields some are described, and the rest somebody else knows.
+pub(crate) fn preserve_others(schema: &mut Schema) {
+    schema.insert("x-kubernetes-preserve-unknown-fields".into(), json!(true));
+}
+
 /// The schema at a place, whose parts are known to exist.
 fn node<'a>(schema: &'a mut Value, at: &[&str]) -> &'a mut Value {
     at.iter().fold(schema, |schema, part| match *part {

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     children::{Children, owner_uid, resource},
@@ -99,6 +99,15 @@ pub(crate) async fn apply_one(
     {
         return Ok(());
     }
+    if object.kind == Kind::HorizontalPodAutoscaler
+        && let (Some(applied), Some(live)) = (notes.applied.get_mut(&key), &live)
+        && applied.desired == desired
+        && is_as_wanted(client, &namespace, object).await.map_err(refused)?
+    {
+        applied.fingerprint = fingerprint(live, &object.body);
+        return Ok(());
+    }
+    let before = notes.applied.get(&key);
     let outcome = send(client, &namespace, object).await;
     let result = if outcome.is_ok() { "applied" } else { "refused" };
     metrics.applies.with_label_values(&[object.kind.name(), result]).inc();
@@ -131,6 +140,24 @@ async fn send(client: &Client, namespace: &str, object: &Object) -> kube::Result
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(object.kind));
     let params = PatchParams::apply(MANAGER).force().validation_strict();
     Ok(api.patch_metadata(&object.name, &params, &Patch::Apply(&object.body)).await?.metadata)
+}
+
+/// Whether an object that has no generation, and whose status changes all the time, still says what was applied.
+async fn is_as_wanted(client: &Client, namespace: &str, object: &Object) -> kube::Result<bool> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(object.kind));
+    Ok(api.get_opt(&object.name).await?.is_some_and(|live| contains(&json!(live), &object.body)))
+}
+
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| live.get(key).is_some_and(|live| contains(live, wanted)))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
 }
 
 fn hash(value: &impl Hash) -> u64 {

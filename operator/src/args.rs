@@ -81,6 +81,9 @@ pub struct Run {
     /// How often pods are asked about their databases when nothing happens, in seconds; a tenth is left to chance.
     #[arg(long, env = "DBX_OPERATOR_PROBE", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub probe: u64,
+    /// How often APIs are looked for that a cluster need not have, in seconds; a tenth is left to chance.
+    #[arg(long, env = "DBX_OPERATOR_DISCOVER", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub discover: u64,
     /// The lowest level that is logged: error, warn, info, debug or trace.
     #[arg(long, env = "DBX_OPERATOR_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: tracing::Level,

@@ -20,7 +20,7 @@ use kube::{
     },
 };
 
-use crate::{desired::Kind, listed::Listed, metrics::Metrics, names, scope::Scope};
+use crate::{desired::Kind, discovery, listed::Listed, metrics::Metrics, names, scope::Scope};
 
 pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
 type Child = PartialObjectMeta<DynamicObject>;
@@ -52,6 +52,7 @@ impl Children {
         scope: &Scope,
         metrics: &Arc<Metrics>,
         listed: &Arc<Listed>,
+        apis: &discovery::Known,
     ) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
         let config = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
         let mut triggers = SelectAll::new();
@@ -60,7 +61,10 @@ impl Children {
             let api: Api<Child> = scope.api_with(client, &resource(kind));
             let writer = kube::runtime::reflector::store::Writer::new(resource(kind));
             stores.insert(kind, writer.as_reader());
-            let events = watcher(api, config()).modify(|child: &mut Child| trim(&mut child.metadata)).default_backoff().reflect(writer);
+            let events = once_there(kind, apis, watcher(api, config()))
+                .modify(|child: &mut Child| trim(&mut child.metadata))
+                .default_backoff()
+                .reflect(writer);
             triggers.push(owners(noted(events, kind, scope, listed).touched_objects(), kind.name(), metrics));
         }
         let (deployments, writer) = store();
@@ -106,6 +110,17 @@ impl Children {
 /// The uid of the controller that an object belongs to.
 pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
     meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+/// A watch that begins once the cluster has the API.
+fn once_there<S: Stream>(kind: Kind, apis: &discovery::Known, watch: S) -> impl Stream<Item = S::Item> + use<S> {
+    let mut apis = apis.clone();
+    let there = async move {
+        // When nobody looks any more the operator ends.
+        let _ = apis.wait_for(|apis| !kind.is_optional() || apis.as_ref().is_some_and(|apis| apis.kinds.contains(&kind))).await;
+        watch
+    };
+    futures::stream::once(there).flatten()
 }
 
 fn noted<K, S: Stream<Item = watcher::Result<watcher::Event<K>>>>(

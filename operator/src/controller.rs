@@ -25,12 +25,13 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     args::Run,
     children::{Children, Gateway},
     desired::{Kind, Settings},
+    discovery,
     events::Events,
     health::Health,
     keys::{self, ApiKey, Reach, Registry, Worker},
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) health: Arc<Health>,
     pub(crate) listed: Arc<Listed>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) apis: discovery::Known,
     /// How many objects are worked on at once, whatever their namespaces.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
@@ -74,7 +76,7 @@ const KIND: &str = "DbxGateway";
 
 /// All that has to be listed before the first look.
 pub(crate) fn lists(args: &Run) -> Vec<(&'static str, Scope)> {
-    let kinds = || Kind::ALL.into_iter().map(Kind::name).chain([KIND, keys::KIND]);
+    let kinds = || Kind::ALL.into_iter().filter(|kind| !kind.is_optional()).map(Kind::name).chain([KIND, keys::KIND]);
     Scope::of(&args.watch_namespaces).into_iter().flat_map(|scope| kinds().map(move |kind| (kind, scope.clone()))).collect()
 }
 
@@ -94,10 +96,12 @@ pub(crate) async fn run(
     let counts: Arc<Mutex<HashMap<Scope, usize>>> = Arc::default();
     let (reaches, inlets): (Vec<Reach>, Vec<Inlet>) = Scope::of(&args.watch_namespaces).into_iter().map(reach).unzip();
     let registry = Arc::new(Registry::new(client.clone(), reaches));
+    let (known, apis) = watch::channel(None);
+    let settings = Settings::new(args, client.default_namespace());
     let mut runs = Vec::new();
     for inlet in inlets {
         let Inlet { scope, gateways, gateway_writer, keys, key_writer, asked_gateways, asked_keys } = inlet;
-        let (children, changed) = Children::watch(&client, &scope, &metrics, &listed);
+        let (children, changed) = Children::watch(&client, &scope, &metrics, &listed, &apis);
         let watched = watcher(scope.api::<Gateway>(&client), watcher::Config::default())
             .modify(|gateway| gateway.meta_mut().managed_fields = None)
             .default_backoff()
@@ -111,7 +115,8 @@ pub(crate) async fn run(
         let context = Arc::new(Context {
             client: client.clone(),
             children,
-            settings: Settings::from(args),
+            settings: settings.clone(),
+            apis: apis.clone(),
             memory: Memory::default(),
             events: Events::new(client.clone()),
             metrics: metrics.clone(),
@@ -150,7 +155,11 @@ pub(crate) async fn run(
             });
         runs.push(run.boxed());
     }
-    join_all(runs).await;
+    let look = discovery::run(client, known, Duration::from_secs(args.discover), || registry.look_at_gateways());
+    tokio::select! {
+        _ = join_all(runs) => {}
+        () = look => {}
+    }
     Ok(())
 }
 
@@ -220,7 +229,11 @@ async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Actio
     let mut notes = context.memory.take(&key, gateway.meta().uid.as_deref().unwrap_or_default());
     let work = async {
         match &gateway.0 {
-            Ok(gateway) => pipeline::reconcile(gateway, &context, &mut notes).await,
+            Ok(gateway) => {
+                // When nobody looks any more the operator ends.
+                let apis = context.apis.clone().wait_for(Option::is_some).await.ok().and_then(|apis| apis.clone()).unwrap_or_default();
+                pipeline::reconcile(gateway, &apis, &context, &mut notes).await
+            }
             Err(_) => pipeline::reject_unreadable(&gateway, &context, &mut notes).await,
         }
     };

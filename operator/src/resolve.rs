@@ -10,7 +10,15 @@ use dbx_crds::gateway::{DbxGateway, Reason};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::{children::owner_uid, desired::managed, memory::Look, names, retry::backoff, status::Finding};
+use crate::{
+    children::owner_uid,
+    desired::{Apis, Kind, managed},
+    memory::Look,
+    names,
+    retry::backoff,
+    route,
+    status::Finding,
+};
 
 /// What the look at a managed database's Secret found.
 pub(crate) enum Auth {
@@ -63,6 +71,18 @@ pub(crate) async fn references_exist(client: &Client, gateway: &DbxGateway) -> k
         return Ok(Err(finding));
     }
     Ok(Ok(()))
+}
+
+/// Whether the cluster has the APIs that a gateway asks for; the way from outside has a condition of its own.
+pub(crate) fn apis_exist(gateway: &DbxGateway, apis: &Apis) -> Result<(), Finding> {
+    if gateway.spec.service_monitor().is_some() && !apis.kinds.contains(&Kind::ServiceMonitor) {
+        return Err(Finding::new(Reason::ApiMissing, route::missing("spec.monitoring.serviceMonitor", Kind::ServiceMonitor)));
+    }
+    if gateway.spec.autoscaling.as_ref().is_some_and(|autoscaling| autoscaling.calls_in_flight.is_some()) && !apis.custom_metrics {
+        let message = "spec.autoscaling.callsInFlight: the cluster has no custom.metrics.k8s.io; until an adapter such as prometheus-adapter serves it, pods are counted by their CPU";
+        return Err(Finding::new(Reason::MetricsApiMissing, message));
+    }
+    Ok(())
 }
 
 /// Looks at the Secrets of managed databases.

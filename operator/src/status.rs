@@ -3,7 +3,7 @@
 
 mod conditions;
 
-use dbx_crds::gateway::{DatabaseStatus, DbxGateway, DbxGatewayStatus, Reason};
+use dbx_crds::gateway::{DatabaseStatus, DbxGateway, DbxGatewayStatus, Reason, State};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 
@@ -55,6 +55,8 @@ pub struct Observation<'a> {
     pub config_hash: Option<String>,
     /// The tag or digest of the image.
     pub version: Option<String>,
+    /// Whether it is reached from outside, if it is to be.
+    pub exposed: Option<(State, Reason, String)>,
 }
 
 /// The status that follows from an observation and the status before.

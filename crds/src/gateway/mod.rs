@@ -3,9 +3,14 @@
 
 mod rules;
 mod status;
+mod surroundings;
 
 pub use rules::{RULES, crd};
 pub use status::{Condition, DatabaseStatus, DbxGatewayStatus, Reason, State};
+pub use surroundings::{
+    Autoscaling, DisruptionBudget, EnvironmentVariable, Expose, HttpRoute, Ingress, Monitoring, Mount, Named, NetworkPolicy, ParentRef,
+    ServiceAccount, ServiceMonitor,
+};
 
 use std::collections::BTreeMap;
 
@@ -50,6 +55,9 @@ pub struct DbxGatewaySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
+    /// How many pods, by what they have to do, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// The gateway's image. Default: the one of the operator's release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
@@ -79,9 +87,36 @@ pub struct DbxGatewaySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
     pub pod_labels: BTreeMap<String, String>,
+    /// The identity of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
+    /// More variables of the gateway's environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub extra_env: Vec<EnvironmentVariable>,
+    /// More volumes of the pods, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub extra_volumes: Vec<Named>,
+    /// More mounts of the gateway's container, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub extra_volume_mounts: Vec<Mount>,
     /// The Service in front of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// Ways from outside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+    /// How many pods a node drain may take at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudget>,
+    /// Who may reach the pods, and what they may reach. Default: no NetworkPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
+    /// Who watches the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
     /// Who may make keys to this gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
@@ -192,9 +227,27 @@ pub enum ServiceType {
 }
 
 impl DbxGatewaySpec {
-    /// How many pods are wanted.
+    /// How many pods are wanted; at least, when that changes by itself.
     pub fn replicas(&self) -> i32 {
-        self.replicas.unwrap_or(1)
+        match &self.autoscaling {
+            Some(autoscaling) => autoscaling.min_replicas.unwrap_or(1),
+            None => self.replicas.unwrap_or(1),
+        }
+    }
+
+    /// The Ingress that is asked for.
+    pub fn ingress(&self) -> Option<&Ingress> {
+        self.expose.as_ref()?.ingress.as_ref()
+    }
+
+    /// The HTTPRoute that is asked for.
+    pub fn http_route(&self) -> Option<&HttpRoute> {
+        self.expose.as_ref()?.http_route.as_ref()
+    }
+
+    /// The ServiceMonitor that is asked for.
+    pub fn service_monitor(&self) -> Option<&ServiceMonitor> {
+        self.monitoring.as_ref()?.service_monitor.as_ref()
     }
 
     /// Whether the operator may not change anything.

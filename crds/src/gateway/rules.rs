@@ -82,6 +82,30 @@ pub const RULES: &[Rule] = &[
         "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
         "nodePort needs the type `NodePort` or `LoadBalancer`",
     ),
+    rule(&["spec"], "!has(self.replicas) || !has(self.autoscaling)", "`replicas` and `autoscaling` exclude each other"),
+    rule(
+        &["spec", "autoscaling"],
+        "!has(self.minReplicas) || self.minReplicas <= self.maxReplicas",
+        "minReplicas has to be at most maxReplicas",
+    ),
+    rule(
+        &["spec", "serviceAccount"],
+        "!has(self.name) || !has(self.annotations)",
+        "annotations are those of the ServiceAccount that the operator makes; one with a `name` exists and is not changed",
+    ),
+    rule(
+        &["spec", "extraEnv", "[]"],
+        "!self.name.startsWith('DBX_') && self.name != 'REDIS_URL'",
+        "the gateway is set by spec.config, not by variables",
+    ),
+    rule(&["spec", "extraEnv", "[]"], "!has(self.value) || !has(self.valueFrom)", "`value` and `valueFrom` exclude each other"),
+    rule(
+        &["spec", "extraVolumes", "[]"],
+        "self.name != 'config' && !self.name.startsWith('secret-')",
+        "volumes named `config` and `secret-…` are the operator's",
+    ),
+    rule(&["spec", "extraVolumeMounts", "[]"], "!self.mountPath.startsWith('/etc/dbx')", "what is below /etc/dbx is the operator's"),
+    rule(&["spec", "expose"], "has(self.ingress) || has(self.httpRoute)", "expose needs `ingress` or `httpRoute`"),
 ];
 
 /// The CustomResourceDefinition of [`DbxGateway`].

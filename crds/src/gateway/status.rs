@@ -13,7 +13,7 @@ pub struct DbxGatewayStatus {
     /// The generation of `spec` that this speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, ResolvedRefs, Programmed, Available, Progressing, BackendReachable, Ready.
+    /// Accepted, ResolvedRefs, Programmed, Available, Progressing, Exposed, BackendReachable, Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<v1::Condition>,
@@ -101,6 +101,8 @@ words! {
         Available,
         /// Pods are being replaced.
         Progressing,
+        /// What leads to it from outside the cluster is in place. Only when `expose` asks for it.
+        Exposed,
         /// The databases answer.
         BackendReachable,
         /// All of it.
@@ -127,6 +129,10 @@ words! {
         ConfigMapNotFound,
         /// The operator may not look at something that the configuration names.
         RefNotPermitted,
+        /// Something that was asked for needs an API that the cluster does not have.
+        ApiMissing,
+        /// `autoscaling.callsInFlight` needs the API of custom metrics, which the cluster does not have.
+        MetricsApiMissing,
         /// The API server took every object.
         Programmed,
         /// Nothing of this generation was applied, because it was not accepted.
@@ -149,6 +155,12 @@ words! {
         PodFailing,
         /// New pods did not become ready in time; the old ones keep serving.
         DeadlineExceeded,
+        /// The Ingress exists, and Gateways have taken the HTTPRoute.
+        Exposed,
+        /// No Gateway has said whether it takes the HTTPRoute.
+        RouteNotObserved,
+        /// A Gateway does not take the HTTPRoute.
+        RouteNotAccepted,
         /// Every database answers.
         Reachable,
         /// A database does not answer.

@@ -35,6 +35,8 @@ fn a_gateway_survives_reading_and_writing() {
         "config": { "databases": [{ "name": "a", "redis": { "managed": {} } }], "auth": { "mode": "none" } },
         "replicas": 2, "tolerations": [{ "key": "a", "anything": [1] }], "affinity": { "podAffinity": { "x": "y" } },
         "service": { "type": "NodePort", "nodePort": 30080 }, "image": { "pullPolicy": "Never", "pullSecrets": [{ "name": "s" }] },
+        "extraEnv": [{ "name": "A", "valueFrom": { "x": 1 } }], "extraVolumes": [{ "name": "v", "emptyDir": {} }],
+        "extraVolumeMounts": [{ "name": "v", "mountPath": "/v", "readOnly": true }], "networkPolicy": { "egress": [] },
     });
     let read: DbxGatewaySpec = serde_json::from_value(spec.clone()).unwrap();
     assert_eq!(serde_json::to_value(read).unwrap(), spec);

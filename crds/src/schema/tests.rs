@@ -100,7 +100,7 @@ impl Subject {
         assert!(yaml.len() < 100 << 10, "{} bytes are more than a client-side apply takes", yaml.len());
         let generated = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
         let stored: Value = serde_yaml::from_str(&std::fs::read_to_string(&generated).unwrap()).unwrap();
-        assert_eq!(stored, serde_json::to_value(&self.crd).unwrap(), "{generated} is stale; `make generate` writes it");
+        assert!(stored == serde_json::to_value(&self.crd).unwrap(), "{generated} is stale; `make generate` writes it");
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Context, Failure, reason};
 use crate::{
     apply::{self, Refused},
     children::{Gateway, owner_uid},
-    desired::{self, Input, Kind, Object, desired},
+    desired::{self, Apis, Input, Kind, Object, desired},
     keys::revision,
     memory::{Answers, Look, Notes},
     minted,
@@ -33,11 +33,12 @@ use crate::{
     render::{Rendered, render},
     resolve::{self, Auth},
     retry::jittered,
+    route, scaling,
     status::{Finding, Observation, Outcome, is_complete, status},
 };
 
 /// Resolve, validate, desired, apply, status.
-pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
     let asked = gateway.annotations().get(RECONCILE_AT).cloned();
     if asked != notes.asked {
         notes.asked = asked;
@@ -50,7 +51,8 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         _ => None,
     };
     let nothing = BTreeMap::new();
-    let file = desired::keys(Input { gateway, rendered: &rendered, settings: &context.settings, auth: &nothing, keys: keys.as_deref() });
+    let file =
+        desired::keys(Input { gateway, rendered: &rendered, settings: &context.settings, auth: &nothing, keys: keys.as_deref(), apis });
     let (outcome, failure) = match invalid(&gateway.spec) {
         _ if gateway.spec.paused() => (Outcome::Paused, None),
         Some(finding) => {
@@ -59,7 +61,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
             }
             (Outcome::Rejected(finding), None)
         }
-        None => program(gateway, &rendered, keys.as_deref(), context, notes).await?,
+        None => program(gateway, &rendered, keys.as_deref(), apis, context, notes).await?,
     };
     match (&keys, &file) {
         (Some(keys), Some(file)) => tell_of_keys(gateway, keys, file, context, notes).await?,
@@ -67,9 +69,10 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
     }
     let rejected = matches!(outcome, Outcome::Rejected(_));
     let refs = match &notes.look {
-        Some(look) if !rejected => look.refs.clone(),
+        Some(look) if !rejected => look.refs.clone().and_then(|()| resolve::apis_exist(gateway, apis)),
         _ => Ok(()),
     };
+    let exposed = route::exposed(&context.client, gateway, apis, outcome == Outcome::Programmed).await?;
     let deployment = rollout(gateway, context, notes);
     ask_pods(gateway, deployment.as_deref(), context, notes).await?;
     let answers = notes.answers.as_ref();
@@ -81,6 +84,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         databases: answers.map(|answers| answers.databases.clone()).unwrap_or_default(),
         config_hash: Some(rendered.hash),
         version: Some(desired::image(gateway, &context.settings.gateway_image).1),
+        exposed,
     };
     write_status(gateway, &observation, context, notes).await?;
     match failure {
@@ -116,13 +120,16 @@ async fn program(
     gateway: &DbxGateway,
     rendered: &Rendered,
     keys: Option<&str>,
+    apis: &Apis,
     context: &Context,
     notes: &mut Notes,
 ) -> Result<(Outcome, Option<kube::Error>), Failure> {
     let (client, children, namespace) = (&context.client, &context.children, gateway.namespace().unwrap_or_default());
     let known = BTreeMap::new();
     let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys });
+    let there = |object: &Object| !object.kind.is_optional() || apis.kinds.contains(&object.kind);
+    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys, apis });
+    objects.retain(there);
     if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
         return Ok((Outcome::Rejected(conflict), None));
     }
@@ -131,10 +138,12 @@ async fn program(
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-                objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys });
+                objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys, apis });
+                objects.retain(there);
             }
         }
     }
+    scaling::hand_over(client, gateway, &mut objects, notes).await?;
     if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
@@ -298,6 +307,7 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         databases: Vec::new(),
         config_hash: None,
         version: None,
+        exposed: None,
     };
     let mut after = status(&readable, &before, &seen, &Time(Timestamp::now()));
     (after.databases_ready, after.url) = (None, None);

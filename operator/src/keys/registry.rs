@@ -127,6 +127,13 @@ impl Registry {
         }
     }
 
+    /// Has every gateway looked at.
+    pub(crate) fn look_at_gateways(&self) {
+        for reach in &self.reaches {
+            reach.gateways.state().iter().for_each(|gateway| self.look_at_gateway(&name_of(&**gateway)));
+        }
+    }
+
     fn look_at_keys(&self, gateway: &Name) {
         for key in self.keys_of(gateway) {
             if let Some(reach) = self.reach(&key.namespace().unwrap_or_default()) {

@@ -9,3 +9,4 @@ mod lifecycle;
 mod process;
 mod refusals;
 mod rules;
+mod surroundings;

@@ -1,7 +1,7 @@
 //! What exists: metadata of every object that the operator made, kept up to date by watches, and the status of
 //! Deployments. Watches select by label, so nothing else is held; Secrets are neither listed nor watched.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dbx_crds::gateway::DbxGateway;
 use futures::{Stream, StreamExt, stream::SelectAll};
@@ -20,9 +20,19 @@ use kube::{
     },
 };
 
-use crate::{desired::Kind, discovery, listed::Listed, metrics::Metrics, names, scope::Scope};
+use crate::{
+    desired::{Apis, Kind},
+    discovery,
+    listed::Listed,
+    metrics::Metrics,
+    names,
+    scope::Scope,
+};
 
 pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
+/// How long an API server may need until it serves a new API for good: what watches it before is not told of anything.
+const SETTLED: Duration = Duration::from_secs(10);
+
 type Child = PartialObjectMeta<DynamicObject>;
 
 /// What is known of one child.
@@ -116,8 +126,12 @@ pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
 fn once_there<S: Stream>(kind: Kind, apis: &discovery::Known, watch: S) -> impl Stream<Item = S::Item> + use<S> {
     let mut apis = apis.clone();
     let there = async move {
+        let has = |apis: &Option<Apis>| apis.as_ref().is_some_and(|apis| apis.kinds.contains(&kind));
         // When nobody looks any more the operator ends.
-        let _ = apis.wait_for(|apis| !kind.is_optional() || apis.as_ref().is_some_and(|apis| apis.kinds.contains(&kind))).await;
+        if kind.is_optional() && !apis.wait_for(Option::is_some).await.is_ok_and(|apis| has(&apis)) {
+            let _ = apis.wait_for(has).await;
+            tokio::time::sleep(SETTLED).await;
+        }
         watch
     };
     futures::stream::once(there).flatten()

@@ -38,6 +38,23 @@ impl Operator {
         Self { process, address }
     }
 
+    /// One that reaches the API server another way.
+    pub(crate) fn through(kubeconfig: &std::path::Path, arguments: &[&str]) -> Self {
+        let [port] = free_ports();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = quiet().operator("admin", &address);
+        let process = command.env("KUBECONFIG", kubeconfig).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        Self { process, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     fn answers(&self, path: &str, wanted: &str) -> bool {
         get(&self.address, path).is_some_and(|(status, body)| status.contains(wanted) || body.contains(wanted))
     }
@@ -50,7 +67,7 @@ impl Operator {
         self.answers("/metrics", "\ndbx_operator_leader 0\n") && self.answers("/readyz", "200 OK") && self.answers("/livez", "200 OK")
     }
 
-    fn signal(&mut self, signal: &str) -> bool {
+    pub(crate) fn signal(&mut self, signal: &str) -> bool {
         assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
         self.process.wait().unwrap().success()
     }

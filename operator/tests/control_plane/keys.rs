@@ -61,12 +61,12 @@ impl World {
         now
     }
 
-    async fn entries(&self) -> Vec<Value> {
+    pub(crate) async fn entries(&self) -> Vec<Value> {
         let file: Value = serde_yaml::from_str(&self.file().await).unwrap();
         file["keys"].as_array().unwrap().clone()
     }
 
-    async fn token(&self, secret: &str) -> String {
+    pub(crate) async fn token(&self, secret: &str) -> String {
         let data = self.api::<Secret>().get(secret).await.unwrap().data.unwrap();
         String::from_utf8(data["DBX_TOKEN"].0.clone()).unwrap()
     }
@@ -104,7 +104,7 @@ fn revision(file: &str) -> String {
     Sha256::digest(file.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn sha256(token: &str) -> String {
+pub(crate) fn sha256(token: &str) -> String {
     token::hash(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

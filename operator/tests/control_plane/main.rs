@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cluster;
+mod crashes;
 mod gateway;
 mod handover;
 mod keys;
 mod lifecycle;
 mod process;
+mod proxy;
 mod refusals;
 mod rules;
 mod surroundings;

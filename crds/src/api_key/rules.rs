@@ -11,6 +11,7 @@ const SPEC: &[&str] = &["spec"];
 /// Every rule; each has a test that it lets pass and refuses.
 pub const RULES: &[Rule] = &[
     rule(&[], "size(self.metadata.name) <= 63", "metadata.name has to be at most 63 long"),
+    rule(&[], "self.spec.secretName != self.metadata.name + '-pending'", "secretName is that of the Secret in which a new key waits"),
     rule(&["spec", "gatewayRef"], "self == oldSelf", "gatewayRef cannot be changed; make another key"),
     rule(&["spec", "secretName"], "self == oldSelf", "secretName cannot be changed; make another key"),
     rule(

@@ -7,6 +7,7 @@ use dbx_crds::{
 };
 use kube::ResourceExt;
 
+use super::secrets::pending_name;
 use crate::status::Finding;
 
 /// Namespace and name.
@@ -30,6 +31,10 @@ pub(crate) enum Refusal {
 pub(crate) fn accept<'a>(key: &DbxApiKey, gateway: Option<&'a DbxGateway>) -> Result<&'a DbxGateway, Refusal> {
     let (namespace, name) = gateway_of(key);
     let own = key.namespace().unwrap_or_default();
+    if key.spec.secret_name == pending_name(key) {
+        let message = "spec.secretName: the operator keeps a new key in a Secret of this name until it can be handed over";
+        return Err(Refusal::Rejected(Finding::new(Reason::SecretConflict, message)));
+    }
     let Some(gateway) = gateway else {
         let message = format!("spec.gatewayRef: DbxGateway {namespace}/{name} does not exist");
         return Err(Refusal::Unresolved(Finding::new(Reason::GatewayNotFound, message)));

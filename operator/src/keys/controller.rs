@@ -76,6 +76,8 @@ pub(crate) struct Notes {
 
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// More steps than a key can need in one look.
+const STEPS: usize = 10;
 /// Pods that are asked at once.
 const ASKED: usize = 16;
 
@@ -224,7 +226,7 @@ impl Worker {
 
     async fn step_by_step(&self, key: &DbxApiKey, gateway: &DbxGateway, records: &mut Vec<Record>) -> kube::Result<Progress> {
         let url = gateway_status::url(gateway);
-        loop {
+        for _ in 0..STEPS {
             let look = secrets::look(&self.client, key).await?;
             *records = look.secret.records().to_vec();
             for (found, secret) in [(&look.secret, key.spec.secret_name.clone()), (&look.pending, secrets::pending_name(key))] {
@@ -258,6 +260,7 @@ impl Worker {
                 }
             }
         }
+        Ok(Outcome::Waiting("its Secrets do not stay as they are written; something else changes them".into()).into())
     }
 
     async fn amend(&self, key: &DbxApiKey, look: &Look, records: &[Record], url: &str) -> kube::Result<()> {

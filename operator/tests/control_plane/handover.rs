@@ -21,6 +21,7 @@ use crate::{
     cluster::{DEADLINE, apply, free_ports, quiet, repository},
     gateway::{World, managed},
     process::get,
+    proxy::Proxy,
 };
 
 /// An operator that ends with the test.
@@ -80,13 +81,13 @@ impl Drop for Operator {
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < DEADLINE, "{what} does not come true");
+        // Operators are asked in a way that blocks, and what they ask may go through this very runtime.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    start.elapsed()
 }
 
 async fn versions(world: &World) -> BTreeMap<String, Option<String>> {
@@ -159,6 +160,27 @@ async fn another_goes_on_and_nothing_is_written_twice() {
     }
     made.retain(|what, times| *times > 1 && !what.contains("events"));
     assert_eq!(made, BTreeMap::new(), "made more than once");
+}
+
+#[tokio::test]
+async fn one_that_is_cut_off_ends_before_another_begins() {
+    let world = World::on(quiet(), "cut").await;
+    let proxy = Proxy::start(world.client.clone()).await;
+    let arguments = ["--watch-namespace", "cut", "--lease", "cut"];
+    let mut first = Operator::through(&proxy.kubeconfig, &arguments);
+    until("the first one working", || first.leads()).await;
+    let second = Operator::start("admin", &arguments);
+    until("the second one waiting", || second.waits()).await;
+    proxy.cut();
+    let mut succeeded = None;
+    until("the first one ending", || {
+        assert!(!second.leads(), "both work");
+        succeeded = first.process.try_wait().unwrap().map(|status| status.success());
+        succeeded.is_some()
+    })
+    .await;
+    assert_eq!(succeeded, Some(false));
+    until("the second one working", || second.leads()).await;
 }
 
 #[tokio::test]

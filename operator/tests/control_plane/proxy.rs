@@ -19,6 +19,8 @@ struct Traffic {
     writes: Vec<String>,
     /// After how many writes who is killed.
     fate: Option<(usize, u32)>,
+    /// Whether nothing gets through.
+    cut: bool,
 }
 
 /// The way.
@@ -64,6 +66,11 @@ impl Proxy {
         traffic.fate = Some((writes, process));
     }
 
+    /// Lets nothing through any more.
+    pub(crate) fn cut(&self) {
+        self.traffic.lock().unwrap().cut = true;
+    }
+
     /// What was written since.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.traffic.lock().unwrap().writes.clone()
@@ -85,6 +92,9 @@ async fn forward(request: Request<Incoming>, client: Client, traffic: Arc<Mutex<
     let what = format!("{} {path}", parts.method);
     let fate = {
         let mut traffic = traffic.lock().unwrap();
+        if traffic.cut {
+            return Ok(refused());
+        }
         if counts && traffic.fate.is_some_and(|(left, _)| left == 0) {
             // It is being killed, and what it sends meanwhile never arrives.
             return Ok(refused());

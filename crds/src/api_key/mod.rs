@@ -1,11 +1,15 @@
 //! Keys by which applications call a gateway: their text, and `DbxApiKey`, which has the operator make and replace one.
 
 #[cfg(feature = "kube")]
+mod period;
+#[cfg(feature = "kube")]
 mod resource;
 #[cfg(feature = "kube")]
 mod rules;
 pub mod token;
 
+#[cfg(feature = "kube")]
+pub use period::Period;
 #[cfg(feature = "kube")]
 pub use resource::{DbxApiKey, DbxApiKeySpec, DbxApiKeyStatus, GatewayRef, KeyStatus, ROTATE_AT};
 #[cfg(feature = "kube")]

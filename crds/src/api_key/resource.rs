@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Duration;
+use super::period::Period;
 
 /// The annotation whose change has the key replaced.
 pub const ROTATE_AT: &str = "dbx.dev/rotate-at";
@@ -59,12 +59,12 @@ pub struct DbxApiKeySpec {
     /// exists. It cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: String,
-    /// How long until the key is replaced. Default: never; the annotation `dbx.dev/rotate-at` has it replaced whenever it changes.
+    /// How long until the key is replaced, such as `720h`. Default: never; the annotation `dbx.dev/rotate-at` has it replaced whenever it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotate_every: Option<Duration>,
+    pub rotate_every: Option<Period>,
     /// How long the key before is still taken after it was replaced. Default: `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<Duration>,
+    pub overlap: Option<Period>,
 }
 
 /// A gateway.
@@ -113,6 +113,6 @@ impl DbxApiKeySpec {
 
     /// How long the key before is still taken.
     pub fn overlap(&self) -> std::time::Duration {
-        self.overlap.as_ref().map_or(Self::DEFAULT_OVERLAP, Duration::value)
+        self.overlap.as_ref().map_or(Self::DEFAULT_OVERLAP, Period::value)
     }
 }

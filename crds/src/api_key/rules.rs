@@ -19,7 +19,12 @@ pub const RULES: &[Rule] = &[
         "self.matches('^([-+]@[a-z]+|-?[a-z][a-z0-9_.]*)$')",
         "access has words such as `read`, `+@category`, `-@category`, `get` or `-get`",
     ),
-    rule(SPEC, "!has(self.rotateEvery) || duration(self.rotateEvery) >= duration('1m')", "rotateEvery has to be at least 1m"),
+    rule(
+        &["spec", "rotateEvery"],
+        "duration(self) >= duration('1m') && duration(self) <= duration('8760h')",
+        "rotateEvery has to be from 1m to 8760h",
+    ),
+    rule(&["spec", "overlap"], "duration(self) <= duration('8760h')", "overlap has to be at most 8760h"),
     rule(
         SPEC,
         "!has(self.rotateEvery) || duration(has(self.overlap) ? self.overlap : '1h') <= duration(self.rotateEvery)",

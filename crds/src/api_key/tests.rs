@@ -33,9 +33,19 @@ fn the_definition_is_small_and_current() {
 fn a_key_survives_reading_and_writing() {
     let spec = json!({
         "gatewayRef": { "name": "a", "namespace": "b" }, "access": ["read"], "databases": ["redis"], "keys": [], "channels": ["a"],
-        "prefix": "x:", "secretName": "s", "rotateEvery": "24h", "overlap": "30m",
+        "prefix": "x:", "secretName": "s", "rotateEvery": "720h", "overlap": "1h30m",
     });
     let read: DbxApiKeySpec = serde_json::from_value(spec.clone()).unwrap();
-    assert_eq!(read.overlap().as_secs(), 1800);
+    assert_eq!(read.overlap().as_secs(), 5400);
     assert_eq!(serde_json::to_value(read).unwrap(), spec);
+}
+
+#[test]
+fn what_the_rules_let_pass_can_be_read() {
+    for text in ["1m", "8760h", "1h30m", "0s"] {
+        assert!(Period::try_from(text.to_owned()).is_ok(), "{text}");
+    }
+    for text in ["8761h", "", "5", "soon"] {
+        assert!(Period::try_from(text.to_owned()).is_err(), "{text}");
+    }
 }

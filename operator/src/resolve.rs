@@ -75,8 +75,12 @@ pub(crate) async fn references_exist(client: &Client, gateway: &DbxGateway) -> k
 
 /// Whether the cluster has the APIs that a gateway asks for; the way from outside has a condition of its own.
 pub(crate) fn apis_exist(gateway: &DbxGateway, apis: &Apis) -> Result<(), Finding> {
-    if gateway.spec.service_monitor().is_some() && !apis.kinds.contains(&Kind::ServiceMonitor) {
-        return Err(Finding::new(Reason::ApiMissing, route::missing("spec.monitoring.serviceMonitor", Kind::ServiceMonitor)));
+    let asked = [
+        (gateway.spec.certificate.is_some(), "spec.certificate", Kind::Certificate),
+        (gateway.spec.service_monitor().is_some(), "spec.monitoring.serviceMonitor", Kind::ServiceMonitor),
+    ];
+    if let Some((_, path, kind)) = asked.into_iter().find(|(asked, _, kind)| *asked && !apis.kinds.contains(kind)) {
+        return Err(Finding::new(Reason::ApiMissing, route::missing(path, kind)));
     }
     if gateway.spec.autoscaling.as_ref().is_some_and(|autoscaling| autoscaling.calls_in_flight.is_some()) && !apis.custom_metrics {
         let message = "spec.autoscaling.callsInFlight: the cluster has no custom.metrics.k8s.io; until an adapter such as prometheus-adapter serves it, pods are counted by their CPU";

@@ -8,8 +8,8 @@ mod surroundings;
 pub use rules::{RULES, crd};
 pub use status::{Condition, DatabaseStatus, DbxGatewayStatus, Reason, State};
 pub use surroundings::{
-    Autoscaling, DisruptionBudget, EnvironmentVariable, Expose, HttpRoute, Ingress, Monitoring, Mount, Named, NetworkPolicy, ParentRef,
-    ServiceAccount, ServiceMonitor,
+    Autoscaling, Certificate, DisruptionBudget, EnvironmentVariable, Expose, HttpRoute, Ingress, IssuerRef, Monitoring, Mount, Named,
+    NetworkPolicy, ParentRef, ServiceAccount, ServiceMonitor,
 };
 
 use std::collections::BTreeMap;
@@ -108,6 +108,9 @@ pub struct DbxGatewaySpec {
     /// Ways from outside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expose: Option<Expose>,
+    /// A certificate that cert-manager issues and renews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
     /// How many pods a node drain may take at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,

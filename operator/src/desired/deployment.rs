@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{Input, Kind, Object, config_map, image, mounts::mounts, object, outside, pull_secrets, seconds, service_account};
+use super::{Input, Kind, Object, config_map, image, inside, mounts::mounts, object, outside, pull_secrets, seconds, service_account};
 use crate::{
     names,
     render::{DATA_PORT, OPERATIONS_PORT},
@@ -129,8 +129,6 @@ fn resources(input: Input<'_>) -> Value {
 
 /// The names by which the gateway is called, which a gateway without credentials has to be told.
 fn hosts(input: Input<'_>) -> Vec<String> {
-    let name = input.gateway.name_any();
-    let within = format!("{name}.{}", input.gateway.namespace().unwrap_or_default());
-    let inside = [name, within.clone(), format!("{within}.svc"), format!("{within}.svc.cluster.local")];
-    inside.into_iter().chain(outside(input.gateway).map(str::to_owned)).collect()
+    let outside = outside(input.gateway).filter(|host| !host.starts_with('*'));
+    inside(input.gateway).into_iter().chain(outside.map(str::to_owned)).collect()
 }

@@ -1,6 +1,7 @@
 //! What should exist for a gateway. Pure: no clock, no network, one file for each kind of resource.
 
 mod autoscaler;
+mod certificate;
 mod config_map;
 mod deployment;
 mod disruption_budget;
@@ -42,11 +43,12 @@ pub enum Kind {
     NetworkPolicy,
     HttpRoute,
     ServiceMonitor,
+    Certificate,
 }
 
 impl Kind {
     /// All of them, in the order in which they are applied.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
@@ -59,11 +61,12 @@ impl Kind {
         Self::NetworkPolicy,
         Self::HttpRoute,
         Self::ServiceMonitor,
+        Self::Certificate,
     ];
 
     /// Whether its API is one that a cluster need not have.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::HttpRoute | Self::ServiceMonitor)
+        matches!(self, Self::HttpRoute | Self::ServiceMonitor | Self::Certificate)
     }
 
     /// Its name in an object.
@@ -95,6 +98,7 @@ impl Kind {
             Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
             Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
             Self::ServiceMonitor => ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+            Self::Certificate => ("cert-manager.io/v1", "Certificate", "certificates"),
         }
     }
 }
@@ -175,6 +179,7 @@ pub fn desired(input: Input<'_>) -> Vec<Object> {
     objects.extend(network_policy::desired(input));
     objects.extend(http_route::desired(input));
     objects.extend(service_monitor::desired(input));
+    objects.extend(certificate::desired(input));
     for (database, managed) in managed(input.gateway) {
         objects.extend(redis::desired(input, database, managed));
     }
@@ -226,11 +231,18 @@ fn pull_secrets(input: Input<'_>) -> Option<Vec<Value>> {
     (!names.is_empty()).then(|| names.into_iter().map(|name| json!({ "name": name })).collect())
 }
 
+/// Names inside the cluster that a gateway is called by.
+fn inside(gateway: &DbxGateway) -> [String; 4] {
+    let name = gateway.name_any();
+    let within = format!("{name}.{}", gateway.namespace().unwrap_or_default());
+    [name, within.clone(), format!("{within}.svc"), format!("{within}.svc.cluster.local")]
+}
+
 /// Names from outside that a gateway is called by.
 fn outside(gateway: &DbxGateway) -> impl Iterator<Item = &str> {
     let ingress = gateway.spec.ingress().into_iter().flat_map(|ingress| &ingress.hosts);
     let route = gateway.spec.http_route().into_iter().flat_map(|route| &route.hostnames);
-    ingress.chain(route).map(String::as_str).filter(|host| !host.starts_with('*'))
+    ingress.chain(route).map(String::as_str)
 }
 
 /// Whole seconds, rounded up.

@@ -90,6 +90,7 @@ extraVolumeMounts: [{ name: scratch, mountPath: /scratch }]
 expose:
   ingress: { className: nginx, hosts: [api.example.com, "*.example.com"], tlsSecretName: edge, annotations: { a: b } }
   httpRoute: { parentRefs: [{ name: web, namespace: edge, sectionName: https, port: 443 }], hostnames: [route.example.com] }
+certificate: { secretName: cache-tls, issuerRef: { name: letsencrypt, kind: ClusterIssuer }, dnsNames: [api.example.com, other.example.com] }
 disruptionBudget: { maxUnavailable: 2 }
 networkPolicy:
   from: [{ podSelector: { matchLabels: { app: web } } }]

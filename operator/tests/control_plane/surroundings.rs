@@ -143,6 +143,7 @@ async fn apis_are_used_once_they_are_there() {
         "config": managed(),
         "expose": { "httpRoute": { "parentRefs": [{ "name": "web" }], "hostnames": ["api.example.com"] } },
         "monitoring": { "serviceMonitor": { "labels": { "release": "prometheus" } } },
+        "certificate": { "secretName": "cache-tls", "issuerRef": { "name": "letsencrypt" } },
     });
     world.create("cache", spec).await.unwrap();
     world.programmed("cache").await;
@@ -151,6 +152,7 @@ async fn apis_are_used_once_they_are_there() {
     assert!(message.contains("gateway.networking.k8s.io/v1 HTTPRoute"), "{message}");
 
     apply(&world.client, &definition("gateway.networking.k8s.io", "HTTPRoute", "httproutes")).await;
+    apply(&world.client, &definition("cert-manager.io", "Certificate", "certificates")).await;
     apply(&world.client, &definition("monitoring.coreos.com", "ServiceMonitor", "servicemonitors")).await;
     world.condition("cache", "ResolvedRefs", "True", "ResolvedRefs").await;
     world.condition("cache", "Exposed", "Unknown", "RouteNotObserved").await;
@@ -159,6 +161,8 @@ async fn apis_are_used_once_they_are_there() {
         Api::namespaced_with(world.client.clone(), "apis", &resource)
     };
     let (routes, monitors) = (objects("gateway.networking.k8s.io", "HTTPRoute"), objects("monitoring.coreos.com", "ServiceMonitor"));
+    let certificates = objects("cert-manager.io", "Certificate");
+    assert_eq!(certificates.get("cache").await.unwrap().data["spec"]["issuerRef"]["kind"], "Issuer");
     assert_eq!(monitors.get("cache").await.unwrap().labels()["release"], "prometheus");
     let accepted = |status: &str| {
         let condition = json!({ "type": "Accepted", "status": status, "message": "no listener takes it" });
@@ -173,8 +177,9 @@ async fn apis_are_used_once_they_are_there() {
     // Watched since, and so put back and taken away like all else.
     monitors.delete("cache", &Default::default()).await.unwrap();
     world.until("the ServiceMonitor being back", async || monitors.get_opt("cache").await.unwrap().is_some()).await;
-    world.patch("cache", json!({ "spec": { "expose": null, "monitoring": null } })).await.unwrap();
+    world.patch("cache", json!({ "spec": { "expose": null, "monitoring": null, "certificate": null } })).await.unwrap();
     world.programmed("cache").await;
     world.until("the HTTPRoute being gone", async || routes.get_opt("cache").await.unwrap().is_none()).await;
     world.until("the ServiceMonitor being gone", async || monitors.get_opt("cache").await.unwrap().is_none()).await;
+    world.until("the Certificate being gone", async || certificates.get_opt("cache").await.unwrap().is_none()).await;
 }

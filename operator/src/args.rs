@@ -75,6 +75,9 @@ pub struct Run {
     /// How many gateways are worked on at once.
     #[arg(long, env = "DBX_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
+    /// How many gateways are rolled at once to the version that a newer operator brings.
+    #[arg(long, env = "DBX_OPERATOR_MAX_CONCURRENT_ROLLOUTS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_concurrent_rollouts: u16,
     /// How long until a gateway is looked at again when nothing happens, in seconds; a tenth is left to chance.
     #[arg(long, env = "DBX_OPERATOR_RESYNC", value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub resync: u64,

@@ -39,6 +39,7 @@ use crate::{
     memory::Memory,
     metrics::Metrics,
     retry::backoff,
+    rollouts::Rollouts,
     scope::Scope,
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) listed: Arc<Listed>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) apis: discovery::Known,
+    pub(crate) rollouts: Arc<Rollouts>,
     /// How many objects are worked on at once, whatever their namespaces.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
@@ -96,6 +98,7 @@ pub(crate) async fn run(
     let counts: Arc<Mutex<HashMap<Scope, usize>>> = Arc::default();
     let (reaches, inlets): (Vec<Reach>, Vec<Inlet>) = Scope::of(&args.watch_namespaces).into_iter().map(reach).unzip();
     let registry = Arc::new(Registry::new(client.clone(), reaches));
+    let rollouts = Arc::new(Rollouts::new(args.max_concurrent_rollouts));
     let (known, apis) = watch::channel(None);
     let settings = Settings::new(args, client.default_namespace());
     let mut runs = Vec::new();
@@ -124,6 +127,7 @@ pub(crate) async fn run(
             listed: listed.clone(),
             permits: permits.clone(),
             registry: registry.clone(),
+            rollouts: rollouts.clone(),
             resync: Duration::from_secs(args.resync),
             probe: Duration::from_secs(args.probe),
         });
@@ -189,7 +193,9 @@ fn note(result: Result<(ObjectRef<Gateway>, Action), Error<Failure, watcher::Err
         Ok(_) => {}
         Err(Error::ObjectNotFound(reference)) => {
             context.memory.forget(&key(&reference));
-            context.registry.lost(reference.namespace.as_deref().unwrap_or_default(), &reference.name);
+            let namespace = reference.namespace.as_deref().unwrap_or_default();
+            context.registry.lost(namespace, &reference.name);
+            context.rollouts.end(namespace, &reference.name);
         }
         Err(Error::ReconcilerFailed(error, reference)) => {
             tracing::warn!(gateway = key(&reference), error = %error, "a gateway could not be dealt with and is tried again");

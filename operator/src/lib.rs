@@ -25,6 +25,7 @@ mod probe;
 mod prune;
 mod resolve;
 mod retry;
+mod rollouts;
 mod route;
 mod scaling;
 mod scope;

@@ -57,6 +57,8 @@ pub struct Observation<'a> {
     pub version: Option<String>,
     /// Whether it is reached from outside, if it is to be.
     pub exposed: Option<(State, Reason, String)>,
+    /// The newer version that waits for its turn.
+    pub waiting: Option<String>,
 }
 
 /// The status that follows from an observation and the status before.

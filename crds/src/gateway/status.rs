@@ -151,6 +151,8 @@ words! {
         Complete,
         /// Pods are being started or replaced.
         RollingOut,
+        /// The version of a newer operator waits until fewer gateways are rolled.
+        Queued,
         /// A new pod does not become ready; the message says which and why.
         PodFailing,
         /// New pods did not become ready in time; the old ones keep serving.

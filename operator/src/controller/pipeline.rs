@@ -23,7 +23,7 @@ use super::{Context, Failure, reason};
 use crate::{
     apply::{self, Refused},
     children::{Gateway, owner_uid},
-    desired::{self, Apis, Input, Kind, Object, desired},
+    desired::{self, Apis, Input, Kind, Object, Settings, desired},
     keys::revision,
     memory::{Answers, Look, Notes},
     minted,
@@ -36,6 +36,9 @@ use crate::{
     route, scaling,
     status::{Finding, Observation, Outcome, is_complete, status},
 };
+
+/// How often a gateway whose newer version waits looks whether it is its turn.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Resolve, validate, desired, apply, status.
 pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
@@ -50,10 +53,17 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
         Some(AuthMode::Required) if !gateway.spec.paused() => Some(context.registry.file(gateway).await?),
         _ => None,
     };
+    let mut settings = context.settings.clone();
+    let known = notes.status.as_ref().or(gateway.status.as_ref());
+    let mistakes = invalid(&gateway.spec);
+    // Of which nothing is changed, that takes no turn.
+    let applied = known.filter(|_| mistakes.is_none() && !gateway.spec.paused()).and_then(|status| status.version.as_deref());
+    let held = context.rollouts.image(gateway, applied, &settings.gateway_image);
+    let waiting = held.is_some().then(|| desired::image(gateway, &settings.gateway_image).1);
+    settings.gateway_image = held.unwrap_or(settings.gateway_image);
     let nothing = BTreeMap::new();
-    let file =
-        desired::keys(Input { gateway, rendered: &rendered, settings: &context.settings, auth: &nothing, keys: keys.as_deref(), apis });
-    let (outcome, failure) = match invalid(&gateway.spec) {
+    let file = desired::keys(Input { gateway, rendered: &rendered, settings: &settings, auth: &nothing, keys: keys.as_deref(), apis });
+    let (outcome, failure) = match mistakes {
         _ if gateway.spec.paused() => (Outcome::Paused, None),
         Some(finding) => {
             if let Some(file) = &file {
@@ -61,7 +71,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
             }
             (Outcome::Rejected(finding), None)
         }
-        None => program(gateway, &rendered, keys.as_deref(), apis, context, notes).await?,
+        None => program(gateway, &rendered, &settings, keys.as_deref(), apis, context, notes).await?,
     };
     match (&keys, &file) {
         (Some(keys), Some(file)) => tell_of_keys(gateway, keys, file, context, notes).await?,
@@ -83,13 +93,19 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
         failure: answers.and_then(|answers| answers.failure.clone()),
         databases: answers.map(|answers| answers.databases.clone()).unwrap_or_default(),
         config_hash: Some(rendered.hash),
-        version: Some(desired::image(gateway, &context.settings.gateway_image).1),
+        version: Some(desired::image(gateway, &settings.gateway_image).1),
         exposed,
+        waiting: waiting.clone(),
     };
+    if waiting.is_none() && deployment.as_deref().is_some_and(is_complete) {
+        context.rollouts.end(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
+    }
     write_status(gateway, &observation, context, notes).await?;
+    let next = next(context, notes, rejected, deployment.as_deref());
     match failure {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(next(context, notes, rejected, deployment.as_deref()))),
+        None if waiting.is_some() => Ok(Action::requeue(next.min(jittered(TURN)))),
+        None => Ok(Action::requeue(next)),
     }
 }
 
@@ -119,6 +135,7 @@ fn invalid(spec: &DbxGatewaySpec) -> Option<Finding> {
 async fn program(
     gateway: &DbxGateway,
     rendered: &Rendered,
+    settings: &Settings,
     keys: Option<&str>,
     apis: &Apis,
     context: &Context,
@@ -128,7 +145,7 @@ async fn program(
     let known = BTreeMap::new();
     let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
     let there = |object: &Object| !object.kind.is_optional() || apis.kinds.contains(&object.kind);
-    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys, apis });
+    let mut objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
     objects.retain(there);
     if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
         return Ok((Outcome::Rejected(conflict), None));
@@ -138,7 +155,7 @@ async fn program(
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-                objects = desired(Input { gateway, rendered, settings: &context.settings, auth, keys, apis });
+                objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
                 objects.retain(there);
             }
         }
@@ -308,6 +325,7 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         config_hash: None,
         version: None,
         exposed: None,
+        waiting: None,
     };
     let mut after = status(&readable, &before, &seen, &Time(Timestamp::now()));
     (after.databases_ready, after.url) = (None, None);

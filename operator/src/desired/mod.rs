@@ -211,6 +211,12 @@ pub fn image(gateway: &DbxGateway, default: &str) -> (String, String) {
     }
 }
 
+/// An image in another version.
+pub fn of_version(image: &str, version: &str) -> String {
+    let repository = split(image).0;
+    if version.contains(':') { format!("{repository}@{version}") } else { format!("{repository}:{version}") }
+}
+
 /// Takes an image apart: repository, and tag or digest.
 fn split(image: &str) -> (&str, &str) {
     if let Some(parts) = image.split_once('@') {

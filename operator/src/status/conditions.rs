@@ -86,6 +86,9 @@ fn progressing(seen: &Observation<'_>) -> Verdict {
     let Some(deployment) = seen.deployment.filter(|deployment| deployment.status.is_some()) else {
         return verdict(State::Unknown, Reason::NotObserved, "the Deployment has no status yet");
     };
+    if let Some(version) = seen.waiting.as_ref().filter(|_| is_complete(deployment)) {
+        return verdict(State::True, Reason::Queued, format!("version {version} waits until fewer gateways are rolled at once"));
+    }
     if is_complete(deployment) {
         return verdict(State::False, Reason::Complete, "every pod is of the current generation and ready");
     }

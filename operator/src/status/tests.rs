@@ -37,6 +37,7 @@ fn observation(deployment: &Deployment) -> Observation<'_> {
         config_hash: Some("01234567".into()),
         version: Some("1.2.3".into()),
         exposed: None,
+        waiting: None,
     }
 }
 

@@ -184,6 +184,41 @@ async fn one_that_is_cut_off_ends_before_another_begins() {
 }
 
 #[tokio::test]
+async fn a_newer_version_rolls_a_few_at_a_time() {
+    let world = World::on(quiet(), "versions").await;
+    let run = |image: &str| {
+        let arguments =
+            ["--watch-namespace", "versions", "--lease", "versions", "--max-concurrent-rollouts", "1", "--gateway-image", image];
+        Operator::start("admin", &arguments)
+    };
+    let mut old = run("gateway:1");
+    for name in ["a", "b"] {
+        world.create(name, json!({ "config": managed() })).await.unwrap();
+        world.programmed(name).await;
+    }
+    world.create("named", json!({ "config": managed(), "image": { "tag": "1" } })).await.unwrap();
+    world.programmed("named").await;
+    let complete = json!({ "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1 });
+    for name in ["a", "b", "named"] {
+        world.pretend(name, complete.clone()).await;
+    }
+    assert!(old.signal("-TERM"));
+
+    let _new = run("gateway:2");
+    let image = async |name: &str| {
+        let spec = world.api::<Deployment>().get(name).await.unwrap().spec.unwrap();
+        spec.template.spec.unwrap().containers[0].image.clone().unwrap()
+    };
+    world.until("one being rolled", async || [image("a").await, image("b").await].contains(&"gateway:2".to_owned())).await;
+    let (first, second) = if image("a").await == "gateway:2" { ("a", "b") } else { ("b", "a") };
+    world.condition(second, "Progressing", "True", "Queued").await;
+    assert_eq!((image(second).await, image("named").await), ("gateway:1".into(), "gateway:1".into()));
+    world.pretend(first, complete.clone()).await;
+    world.until("the other one being rolled", async || image(second).await == "gateway:2").await;
+    assert_eq!(world.status(first).await.version.as_deref(), Some("2"));
+}
+
+#[tokio::test]
 async fn rights_in_some_namespaces_are_enough() {
     let (inside, outside) = (World::on(quiet(), "narrow-in").await, World::on(quiet(), "narrow-out").await);
     World::on(quiet(), "narrow-system").await;

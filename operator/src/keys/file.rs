@@ -1,6 +1,8 @@
 //! The file of a gateway's keys: a pure function of the keys that it takes.
 
-use dbx_crds::api_key::DbxApiKeySpec;
+use std::collections::HashSet;
+
+use dbx_crds::api_key::{DbxApiKeySpec, token};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,6 +17,13 @@ pub(crate) struct Record {
     pub(crate) created: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires: Option<Timestamp>,
+}
+
+impl Record {
+    /// Whether it has the form of one: whoever may write a Secret may write its annotations.
+    pub(super) fn is_sound(&self) -> bool {
+        token::is_id(&self.id) && self.sha256.len() == 64 && self.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 #[derive(Serialize)]
@@ -68,6 +77,9 @@ pub(crate) fn render(keys: &[(String, DbxApiKeySpec, Vec<Record>)]) -> String {
         })
         .collect();
     entries.sort_by_key(|entry| (entry.name, entry.created, entry.id));
+    // An id that somebody copied must not spoil the file for all.
+    let mut ids = HashSet::new();
+    entries.retain(|entry| ids.insert(entry.id));
     serde_yaml::to_string(&File { keys: entries }).expect("a file of keys is YAML")
 }
 
@@ -97,7 +109,9 @@ mod tests {
         let job = ("shop/job".to_owned(), small, vec![record("2", None)]);
         let file = render(&[web.clone(), job.clone()]);
         insta::assert_snapshot!(file);
-        assert_eq!(render(&[job, web]), file);
+        assert_eq!(render(&[job.clone(), web.clone()]), file);
+        let copied = ("shop/zebra".to_owned(), job.1.clone(), job.2.clone());
+        assert_eq!(render(&[copied, job, web]), file, "an id is taken once");
         assert_eq!((render(&[]).as_str(), revision("abc").as_str()), ("keys: []\n", "ba7816bf8f01cfea"));
     }
 }

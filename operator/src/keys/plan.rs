@@ -42,7 +42,8 @@ impl Found {
             return Self::Foreign;
         }
         let annotation = |name: &str| meta.annotations.as_ref()?.get(name).cloned();
-        let records = annotation(RECORDS).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let records: Option<Vec<Record>> = annotation(RECORDS).and_then(|text| serde_json::from_str(&text).ok());
+        let records = records.unwrap_or_default().into_iter().filter(Record::is_sound).take(MOST).collect();
         let (rotated, url) = (annotation(ROTATE_AT), annotation(URL));
         Self::Ours(Ours { uid: meta.uid.unwrap_or_default(), records, rotated, url })
     }
@@ -188,7 +189,8 @@ mod tests {
         let key = key(json!({}), None);
         let meta = |uid: &str| -> ObjectMeta {
             let owner = json!({ "apiVersion": "dbx.dev/v1alpha1", "kind": "DbxApiKey", "name": "k", "uid": uid, "controller": true });
-            let records = json!([record("n", 0, None)]).to_string();
+            let sound = Record { id: "0".repeat(16), sha256: "0".repeat(64), ..record("", 0, None) };
+            let records = json!([record("n", 0, None), sound]).to_string();
             serde_json::from_value(json!({ "uid": "s", "annotations": { RECORDS: records, URL: "u" }, "ownerReferences": [owner] }))
                 .unwrap()
         };

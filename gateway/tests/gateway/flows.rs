@@ -270,6 +270,7 @@ fn a_stream_is_followed_by_browsers() {
     add(&app, "3-0");
     events.is("subscribed");
     assert_eq!(events.is("message")["id"], "3-0");
+    until("connections", SOON, || app.gateway.is_connected().then_some(()));
     // A browser that comes back says where it was.
     let mut again = Events::open(&client.with("Last-Event-ID", "2-0"), "streams/s?follow&from=0");
     again.is("subscribed");

@@ -104,7 +104,10 @@ fn a_change_that_may_have_been_made_is_not_tried_again() {
     let refused = client.post("incr", INCR);
     assert_eq!(refused.json()["retryable"], true, "the marker could not be set: {}", refused.text());
     redis.release();
-    until("service", SOON, || (gateway.anonymous().get("strings/dbx:x").status == 200).then_some(()));
+    until("service", SOON, || {
+        let served = gateway.anonymous().get("strings/dbx:x").status == 200;
+        (served && gateway.is_connected()).then_some(())
+    });
     // A marker of a gateway that is no more: first it may still be at work, then nobody knows, then it is forgotten.
     let crash = keyed(&gateway.anonymous(), "crash");
     crash.post("incr", INCR);

@@ -43,7 +43,7 @@ fn a_script_is_run_whatever_the_server_has_forgotten() {
     client.post("evalsha", json!({ "sha1": encoded }).to_string()).is(r#"{"result":7}"#);
     app.redis.kill();
     app.redis.start_again();
-    until("service", SOON, || (client.get("keys/n").status == 404).then_some(()));
+    until("service", SOON, || (client.get("keys/n").status == 404 && app.gateway.is_connected()).then_some(()));
     for _ in 0..8 {
         assert_eq!(client.post(&format!("scripts/{count}"), arguments).status, 200);
         app.redis.line("SCRIPT FLUSH");

@@ -77,6 +77,11 @@ impl Gateway {
         self.operations("/readyz").is_some_and(|response| response.status == 200)
     }
 
+    /// Whether all its workers, not only the one that answers next, are connected to the database `redis`.
+    pub fn is_connected(&self) -> bool {
+        self.metric(r#"dbx_backend_up{database="redis"}"#) > 0.5
+    }
+
     /// What it counts, by name and labels as they are written.
     pub fn metric(&self, name: &str) -> f64 {
         let metrics = self.operations("/metrics").expect("it runs").text();

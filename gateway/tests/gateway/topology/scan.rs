@@ -176,7 +176,7 @@ fn a_scan_goes_on_when_a_primary_is_another() {
         if page == 5 {
             cluster.nodes[0].kill();
             until("a new primary", SOON, || cluster.nodes[3].line("ROLE").contains("master").then_some(()));
-            until("service", SOON, || (gateway.metric("dbx_backend_up{database=\"redis\"}") > 0.5).then_some(()));
+            until("service", SOON, || gateway.is_connected().then_some(()));
         }
         let response = client.post("scan", json!({ "cursor": cursor, "count": 100 }).to_string());
         if response.status != 200 {

@@ -112,10 +112,8 @@ struct Reference<'a> {
 }
 
 fn references(gateway: &DbxGateway) -> impl Iterator<Item = Reference<'_>> {
-    let databases = gateway.spec.config.databases.iter().enumerate();
-    let redis = databases.filter_map(|(index, database)| Some((index, database.redis.as_ref()?)));
-    redis.flat_map(|(index, redis)| redis.sources().map(move |source| (index, source))).flat_map(|(index, (name, source))| {
-        let path = |field: &str| format!("spec.config.databases[{index}].redis.{name}.{field}");
+    gateway.spec.config.sources().into_iter().flat_map(|(name, source)| {
+        let path = |field: &str| format!("spec.config.{name}.{field}");
         let secret = source.secret_key_ref.as_ref().map(|key| Reference { path: path("secretKeyRef"), secret: true, name: &key.name });
         let config_map =
             source.config_map_key_ref.as_ref().map(|key| Reference { path: path("configMapKeyRef"), secret: false, name: &key.name });

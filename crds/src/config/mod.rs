@@ -6,6 +6,7 @@ mod database_limits;
 mod quantity;
 mod redis;
 mod secret;
+mod sources;
 mod url;
 mod validate;
 

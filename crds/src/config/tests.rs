@@ -39,7 +39,7 @@ fn mistakes_are_told_with_their_paths() {
         ["databases[1].name", "databases[1].redis.username"]
     );
     let with = |rest: &str| paths(&format!("databases: [{{ name: a, redis: {{ managed: {{}} }} }}]\n{rest}"));
-    assert_eq!(with("auth: { mode: required }"), ["auth.mode"]);
+    assert_eq!(with("auth: { mode: required }"), [""; 0]);
     assert_eq!(with("listen: { data: '0.0.0.0:3000' }"), ["listen.data"]);
     assert_eq!(with("listen: { data: '0.0.0.0:3000' }\nauth: { mode: none }"), [""; 0]);
     assert_eq!(with("listen: { data: here }"), ["listen.data", "listen.operations"]);
@@ -68,7 +68,7 @@ fn a_pod_cannot_use_what_only_a_machine_has() {
         paths(
             "databases: [{ name: a, redis: { url: 'redis://u:p@a', } }, { name: b, redis: { url: 'redis://b', passwordFrom: { env: P } } }]"
         ),
-        ["auth.mode", "databases[0].redis.url", "databases[1].redis.passwordFrom"]
+        ["auth.mode", "databases[1].redis.passwordFrom", "databases[0].redis.url"]
     );
 }
 

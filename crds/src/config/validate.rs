@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use super::{AuthMode, Database, DatabaseLimits, Duration, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, Size};
+use super::{Database, DatabaseLimits, Duration, GatewayConfig, Limits, Redis, RedisAddress, RedisUrl, Size};
 
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +53,6 @@ impl GatewayConfig {
             }
             check_database(database, &path, &mut findings);
         }
-        if self.auth.mode == Some(AuthMode::Required) {
-            findings.add("auth.mode", "`required` is not available in this version, which has no credentials yet; `none` lets everybody call who can reach the gateway");
-        }
         self.check_addresses(&mut findings);
         self.check_limits(&mut findings);
         findings.0
@@ -72,12 +69,11 @@ impl GatewayConfig {
                 findings.add(format!("listen.{field}"), "is set by the operator, together with the ports of the pod");
             }
         }
+        for (path, _) in self.sources().into_iter().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
+            findings.add(path, "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
+        }
         for (index, redis) in self.databases.iter().enumerate().filter_map(|(index, database)| Some((index, database.redis.as_ref()?))) {
             let path = format!("databases[{index}].redis");
-            for (name, _) in redis.sources().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
-                findings
-                    .add(format!("{path}.{name}"), "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");
-            }
             if let Some(Ok(url)) = redis.url.as_deref().map(RedisUrl::parse) {
                 if url.password.is_some() {
                     findings.add(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Input, Kind, Object, config_map, image, inside, mounts::mounts, object, outside, pull_secrets, seconds, service_account};
 use crate::{
     names,
-    render::{DATA_PORT, OPERATIONS_PORT},
+    render::{DATA_PORT, OPERATIONS_PORT, keys_source},
 };
 
 /// The user that the gateway's image runs as.
@@ -25,7 +25,9 @@ pub(super) fn desired(input: Input<'_>) -> Object {
     labels.extend(names::labels(&name, "gateway"));
     labels.insert(names::CONFIG_HASH, input.rendered.hash.clone());
 
-    let (mut volumes, mut volume_mounts) = mounts(&input.rendered.config);
+    let keys = input.keys.map(|_| keys_source(&name));
+    let sources = input.rendered.config.sources();
+    let (mut volumes, mut volume_mounts) = mounts(sources.iter().map(|(_, source)| *source).chain(&keys));
     volumes.insert(0, json!({ "name": "config", "configMap": { "name": config_map::name(input) } }));
     volume_mounts.insert(0, json!({ "name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": true }));
     volumes.extend(spec.extra_volumes.iter().map(|volume| json!(volume)));

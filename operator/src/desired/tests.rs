@@ -22,6 +22,10 @@ fn settings() -> Settings {
 }
 
 fn objects(spec: &str, settings: &Settings) -> Vec<Object> {
+    with_keys(spec, settings, None)
+}
+
+fn with_keys(spec: &str, settings: &Settings, keys: Option<&str>) -> Vec<Object> {
     let gateway = gateway(spec);
     let rendered = render("cache", &gateway.spec.config);
     let auth = BTreeMap::from([("redis".to_owned(), "22222222-2222-2222-2222-222222222222".to_owned())]);
@@ -30,7 +34,7 @@ fn objects(spec: &str, settings: &Settings) -> Vec<Object> {
         rendered: &rendered,
         settings,
         auth: &auth,
-        keys: None,
+        keys,
         apis: &Apis { kinds: BTreeSet::new(), custom_metrics: true },
     })
 }
@@ -111,6 +115,24 @@ fn what_is_not_said_is_not_there() {
     assert_eq!(deployment.body["spec"]["template"]["spec"]["serviceAccountName"], "mine");
     objects.retain(|object| object.kind != Kind::Deployment);
     insta::assert_snapshot!(yaml(&objects));
+}
+
+#[test]
+fn keys_change_a_file_of_their_own_and_no_pod() {
+    let spec = "{ config: { databases: [{ name: a, redis: { url: 'redis://a' } }], auth: { mode: required } } }";
+    let of = |keys: &str, kind: Kind, name: &str| {
+        let mut objects = with_keys(spec, &settings(), Some(keys)).into_iter();
+        objects.find(|object| object.kind == kind && object.name == name).unwrap().body
+    };
+    assert_eq!(of("keys: []\n", Kind::ConfigMap, "cache-keys")["data"], json!({ "keys.yaml": "keys: []\n" }));
+    let deployment = of("keys: []\n", Kind::Deployment, "cache");
+    assert_eq!(of("others", Kind::Deployment, "cache"), deployment);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let mount = &pod["containers"][0]["volumeMounts"][1];
+    assert_eq!(format!("{}/keys.yaml", mount["mountPath"].as_str().unwrap()), crate::probe::keys_path("cache"));
+    assert_eq!(pod["volumes"][1]["name"], mount["name"]);
+    let source = json!({ "configMap": { "name": "cache-keys", "items": [{ "key": "keys.yaml", "path": "keys.yaml" }] } });
+    assert_eq!(pod["volumes"][1]["projected"]["sources"], json!([source]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc, time::Duration};
 use anyhow::Context;
 use dbx_crds::{api_key, gateway};
 use futures::FutureExt;
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -19,6 +19,7 @@ use crate::{
     lease::Candidate,
     listed::Listed,
     metrics::Metrics,
+    pace::Pace,
 };
 
 /// How long what was begun may take to end. Kubernetes waits for 30 s.
@@ -43,7 +44,8 @@ fn log(level: tracing::Level) {
 async fn operate(args: Run) -> anyhow::Result<()> {
     let config =
         Config::infer().await.context("found no cluster: neither KUBECONFIG, ~/.kube/config nor a pod's ServiceAccount names one")?;
-    let client = Client::try_from(config).context("the cluster's configuration is of no use")?;
+    let client = ClientBuilder::try_from(config).context("the cluster's configuration is of no use")?;
+    let client = client.with_layer(&Pace::default()).build();
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "started");
 

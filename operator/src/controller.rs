@@ -269,6 +269,13 @@ pub(crate) fn namespace_ends(error: &kube::Error) -> bool {
     status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating")
 }
 
+/// Where the specification of an object that cannot be read has its mistake, and which; nothing when it can be read after all.
+pub(crate) fn unreadable<T: serde::de::DeserializeOwned>(spec: &serde_json::Value) -> Option<String> {
+    let error = serde_path_to_error::deserialize::<_, T>(spec).err()?;
+    let path = error.path().to_string();
+    Some(if path == "." { format!("spec: {}", error.inner()) } else { format!("spec.{path}: {}", error.inner()) })
+}
+
 /// What an error says, without the object that the API server wraps it in.
 pub(crate) fn reason(error: &kube::Error) -> String {
     match error {

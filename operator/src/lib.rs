@@ -20,6 +20,7 @@ mod listed;
 mod memory;
 mod metrics;
 mod minted;
+mod pace;
 mod pods;
 mod probe;
 mod prune;

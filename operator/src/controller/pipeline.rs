@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, Failure, reason};
+use super::{Context, Failure, reason, unreadable};
 use crate::{
     apply::{self, Refused},
     children::{Gateway, owner_uid},
@@ -309,9 +309,8 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
     let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
     let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &ApiResource::erase::<DbxGateway>(&()));
     let Some(object) = objects.get_opt(&name).await? else { return Ok(Action::await_change()) };
-    let message = match serde_path_to_error::deserialize::<_, DbxGatewaySpec>(&object.data["spec"]) {
-        Ok(_) => return Ok(Action::requeue(Duration::from_secs(5))),
-        Err(error) => format!("spec.{}: {}", error.path(), error.inner()),
+    let Some(message) = unreadable::<DbxGatewaySpec>(&object.data["spec"]) else {
+        return Ok(Action::requeue(Duration::from_secs(5)));
     };
     let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
     readable.metadata = object.metadata.clone();

@@ -74,6 +74,8 @@ pub(crate) struct Notes {
     status: Option<DbxApiKeyStatus>,
 }
 
+/// How soon it is looked again whether a Secret that is in the way is gone.
+const CONFLICT: Duration = Duration::from_secs(30);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// More steps than a key can need in one look.
@@ -219,6 +221,8 @@ impl Worker {
         notes.tries = if matches!(outcome, Outcome::Waiting(_)) { notes.tries + 1 } else { 0 };
         let next = match outcome {
             Outcome::Waiting(_) => backoff(notes.tries - 1, Duration::from_millis(250), Duration::from_secs(10)),
+            // Secrets are not watched.
+            Outcome::Refused(Refusal::Rejected(Finding { reason: Reason::SecretConflict, .. })) => jittered(CONFLICT.min(self.resync)),
             _ => jittered(wait.map_or(self.resync, |wait| wait.min(self.resync)).max(Duration::from_millis(500))),
         };
         Ok(Action::requeue(next))

@@ -12,17 +12,14 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{accept::Refusal, controller::ApiKey, status};
-use crate::{names::MANAGER, status::Finding};
+use crate::{controller::unreadable, names::MANAGER, status::Finding};
 
 /// Says where its mistake is.
 pub(super) async fn reject(client: &Client, key: &ApiKey) -> kube::Result<()> {
     let (namespace, name) = (key.namespace().unwrap_or_default(), key.name_any());
     let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<DbxApiKey>(&()));
     let Some(object) = objects.get_opt(&name).await? else { return Ok(()) };
-    let message = match serde_path_to_error::deserialize::<_, DbxApiKeySpec>(&object.data["spec"]) {
-        Ok(_) => return Ok(()),
-        Err(error) => format!("spec.{}: {}", error.path(), error.inner()),
-    };
+    let Some(message) = unreadable::<DbxApiKeySpec>(&object.data["spec"]) else { return Ok(()) };
     let before = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
     let outcome = status::Outcome::Refused(Refusal::Rejected(Finding::new(Reason::InvalidObject, message)));
     let after = status::status(object.metadata.generation, &before, &outcome, &[], &Time(Timestamp::now()));

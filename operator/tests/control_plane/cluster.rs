@@ -35,6 +35,7 @@ pub(crate) struct Cluster {
 
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 static QUIET: OnceLock<Option<Cluster>> = OnceLock::new();
+static COMPLETE: OnceLock<Option<Cluster>> = OnceLock::new();
 
 /// The cluster, started by whoever asks first.
 pub(crate) fn cluster() -> &'static Cluster {
@@ -44,6 +45,11 @@ pub(crate) fn cluster() -> &'static Cluster {
 /// A cluster on which no operator runs but those that a test starts.
 pub(crate) fn quiet() -> &'static Cluster {
     started(&QUIET, false)
+}
+
+/// Another one, for what has every API that a cluster need not have.
+pub(crate) fn complete() -> &'static Cluster {
+    started(&COMPLETE, false)
 }
 
 fn started(cluster: &'static OnceLock<Option<Cluster>>, operator: bool) -> &'static Cluster {
@@ -140,11 +146,17 @@ impl Cluster {
         std::fs::read_to_string(self.folder.join("operator.log")).unwrap_or_default()
     }
 
-    /// Requests of operators that changed something, or would have, in a namespace.
-    pub(crate) fn audit(&self, namespace: &str) -> Vec<Value> {
+    /// All requests of operators.
+    pub(crate) fn requests(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
         let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        entries.filter(|entry| entry["user"]["username"] == OPERATOR && entry["objectRef"]["namespace"] == namespace).collect()
+        entries.filter(|entry| entry["user"]["username"] == OPERATOR).collect()
+    }
+
+    /// Requests of operators that changed something, or would have, in a namespace.
+    pub(crate) fn audit(&self, namespace: &str) -> Vec<Value> {
+        let reads = |entry: &Value| matches!(entry["verb"].as_str(), Some("get" | "list" | "watch"));
+        self.requests().into_iter().filter(|entry| entry["objectRef"]["namespace"] == namespace && !reads(entry)).collect()
     }
 
     /// The same in words.
@@ -190,7 +202,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
   - level: Metadata
-    verbs: [create, update, patch, delete, deletecollection]
+    users: ["system:serviceaccount:dbx-system:dbx-operator"]
   - level: None
 "#;
 

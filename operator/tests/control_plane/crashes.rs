@@ -1,9 +1,12 @@
 //! The operator is killed after every single write of a life. The next one brings it to the same end: nothing is left behind,
 //! nothing is made twice, no pod is rolled twice.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use dbx_crds::api_key::DbxApiKey;
+use dbx_crds::{api_key::DbxApiKey, gateway::DbxGateway};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -15,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{DEADLINE, quiet},
-    gateway::World,
+    gateway::{World, conditions},
     handover::Operator,
     proxy::Proxy,
 };
@@ -46,16 +49,18 @@ async fn names(world: &World) -> BTreeMap<&'static str, Vec<String>> {
     ])
 }
 
-/// Waits until an operator has done all there is to do.
+/// Whether an operator has done all there is to do.
+async fn is_settled(world: &World) -> bool {
+    let gateway = world.api::<DbxGateway>().get("cache").await.unwrap();
+    let current = gateway.status.as_ref().is_some_and(|status| status.observed_generation == gateway.metadata.generation);
+    let programmed = conditions(&gateway).iter().any(|(condition, status, ..)| condition == "Programmed" && status == "True");
+    let key = world.api::<DbxApiKey>().get("web").await.unwrap().status.unwrap_or_default();
+    let ready = key.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    current && programmed && ready && key.keys.len() == 1
+}
+
 async fn settled(world: &World) {
-    world.programmed("cache").await;
-    world
-        .until("the key being ready", async || {
-            let status = world.api::<DbxApiKey>().get("web").await.unwrap().status.unwrap_or_default();
-            let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            ready && status.keys.len() == 1
-        })
-        .await;
+    world.until("all being done", async || is_settled(world).await).await;
 }
 
 /// Lives the two halves of a life, killed after a number of writes of one of them; says whether there were so many.
@@ -84,13 +89,15 @@ async fn live(half: usize, writes: usize) -> bool {
         if victim.is_gone() {
             break true;
         }
-        // The last thing to come true, after which nothing is written any more.
-        if start.elapsed().as_secs() >= 3 && proxy.writes().len() < writes {
-            settled(&world).await;
-            break false;
+        if is_settled(&world).await {
+            let before = proxy.writes().len();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !victim.is_gone() && proxy.writes().len() == before {
+                break false;
+            }
         }
         assert!(start.elapsed() < DEADLINE, "it neither ends nor settles: {:#?}", proxy.writes());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     drop(victim);
     let lease = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(world.client.clone(), "dbx-system");

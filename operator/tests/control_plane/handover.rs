@@ -18,10 +18,10 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    cluster::{DEADLINE, apply, free_ports, quiet, repository},
+    cluster::{Cluster, DEADLINE, apply, free_ports, quiet, repository},
     gateway::{World, managed},
     process::get,
-    proxy::Proxy,
+    proxy::{Proxy, Trouble},
 };
 
 /// An operator that ends with the test.
@@ -32,9 +32,13 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) fn start(user: &str, arguments: &[&str]) -> Self {
+        Self::on(quiet(), user, arguments)
+    }
+
+    pub(crate) fn on(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
         let [port] = free_ports();
         let address = format!("127.0.0.1:{port}");
-        let mut command = quiet().operator(user, &address);
+        let mut command = cluster.operator(user, &address);
         let process = command.args(arguments).stderr(Stdio::null()).spawn().unwrap();
         Self { process, address }
     }
@@ -60,7 +64,7 @@ impl Operator {
         get(&self.address, path).is_some_and(|(status, body)| status.contains(wanted) || body.contains(wanted))
     }
 
-    fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.answers("/metrics", "\ndbx_operator_leader 1\n")
     }
 
@@ -171,7 +175,7 @@ async fn one_that_is_cut_off_ends_before_another_begins() {
     until("the first one working", || first.leads()).await;
     let second = Operator::start("admin", &arguments);
     until("the second one waiting", || second.waits()).await;
-    proxy.cut();
+    proxy.trouble(Some(Trouble::Gone));
     let mut succeeded = None;
     until("the first one ending", || {
         assert!(!second.leads(), "both work");

@@ -77,7 +77,7 @@ impl World {
     }
 
     /// A ready pod of the gateway, that says of its file of keys what it is told to.
-    async fn pod(&self, address: &str) -> Arc<Mutex<String>> {
+    pub(crate) async fn pod(&self, address: &str) -> Arc<Mutex<String>> {
         let revision = Arc::new(Mutex::new("0000000000000000".to_owned()));
         let listener = std::net::TcpListener::bind((address, 9090)).unwrap();
         let said = revision.clone();
@@ -90,13 +90,18 @@ impl World {
                 let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             }
         });
+        let status = json!({ "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }], "conditions": [{ "type": "Ready", "status": "True" }] });
+        self.pod_that_is("cache-1", status).await;
+        revision
+    }
+
+    /// A pod of the gateway with a status, which no kubelet says here.
+    pub(crate) async fn pod_that_is(&self, name: &str, status: Value) {
         let labels = self.api::<Deployment>().get("cache").await.unwrap().spec.unwrap().template.metadata.unwrap().labels;
         let pod =
-            json!({ "metadata": { "name": "cache-1", "labels": labels }, "spec": { "containers": [{ "name": "gateway", "image": "x" }] } });
+            json!({ "metadata": { "name": name, "labels": labels }, "spec": { "containers": [{ "name": "gateway", "image": "x" }] } });
         self.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-        let status = json!({ "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }], "conditions": [{ "type": "Ready", "status": "True" }] });
-        self.api::<Pod>().patch_status("cache-1", &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
-        revision
+        self.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
     }
 }
 

@@ -79,7 +79,7 @@ async fn check(world: &World, subject: &Subject) {
     }
 }
 
-fn merge(into: &mut Value, change: &Value) {
+pub(crate) fn merge(into: &mut Value, change: &Value) {
     let Value::Object(fields) = change else {
         *into = change.clone();
         return;

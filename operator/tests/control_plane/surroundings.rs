@@ -135,6 +135,15 @@ fn definition(group: &str, kind: &str, plural: &str) -> Value {
     })
 }
 
+/// Definitions of the kinds that a cluster need not have.
+pub(crate) fn optional_apis() -> [Value; 3] {
+    [
+        definition("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
+        definition("cert-manager.io", "Certificate", "certificates"),
+        definition("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
+    ]
+}
+
 #[tokio::test]
 async fn apis_are_used_once_they_are_there() {
     let world = World::on(quiet(), "apis").await;
@@ -151,9 +160,9 @@ async fn apis_are_used_once_they_are_there() {
     let message = world.condition("cache", "Exposed", "False", "ApiMissing").await;
     assert!(message.contains("gateway.networking.k8s.io/v1 HTTPRoute"), "{message}");
 
-    apply(&world.client, &definition("gateway.networking.k8s.io", "HTTPRoute", "httproutes")).await;
-    apply(&world.client, &definition("cert-manager.io", "Certificate", "certificates")).await;
-    apply(&world.client, &definition("monitoring.coreos.com", "ServiceMonitor", "servicemonitors")).await;
+    for definition in optional_apis() {
+        apply(&world.client, &definition).await;
+    }
     world.condition("cache", "ResolvedRefs", "True", "ResolvedRefs").await;
     world.condition("cache", "Exposed", "Unknown", "RouteNotObserved").await;
     let objects = |group: &str, kind: &str| -> Api<DynamicObject> {

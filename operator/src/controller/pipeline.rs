@@ -300,6 +300,12 @@ async fn patch_status(context: &Context, gateway: &DbxGateway, params: &PatchPar
     match result {
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        // An object past the schema of which a rule cannot even be evaluated: its status cannot be written until it is
+        // corrected, and its events tell what it would say.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            tracing::warn!(gateway = gateway.name_any(), error = status.message, "a status is not taken, and told by events alone");
+            Ok(())
+        }
         result => result,
     }
 }
@@ -314,7 +320,8 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
     };
     let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
     readable.metadata = object.metadata.clone();
-    let before: DbxGatewayStatus = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let known = || serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let before: DbxGatewayStatus = notes.status.clone().unwrap_or_else(known);
     let seen = Observation {
         outcome: Outcome::Rejected(Finding::new(Reason::InvalidObject, message)),
         refs: Ok(()),

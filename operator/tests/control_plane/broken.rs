@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use dbx_crds::gateway::DbxGateway;
-use k8s_openapi::{api::core::v1::Service, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition};
+use k8s_openapi::{
+    api::core::v1::{Event, Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -95,7 +98,13 @@ async fn every_mistake_is_told_and_stops_nobody_else() {
                 matches && found["message"].as_str().unwrap_or_default().contains(words.as_str())
             };
             let found = |wanted: &str| conditions.iter().find(|found| found["type"] == wanted);
-            found(condition).is_some_and(says) && found("Ready").is_some_and(says)
+            if found(condition).is_some_and(says) && found("Ready").is_some_and(says) {
+                return true;
+            }
+            // Of which the API server cannot even evaluate a rule, of that it takes no status.
+            let params = ListParams::default().fields(&format!("involvedObject.name={name},reason={reason},type=Warning"));
+            let events = world.api::<Event>().list(&params).await.unwrap();
+            status.is_null() && events.items.iter().any(|event| event.message.as_deref().unwrap_or_default().contains(words.as_str()))
         };
         let deadline = std::time::Instant::now();
         while !told().await {

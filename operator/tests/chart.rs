@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use dbx_crds::{config::GatewayConfig, gateway::DbxGateway};
+use dbx_crds::{api_key::DbxApiKey, config::GatewayConfig, gateway::DbxGateway};
 use serde_json::Value;
 
 fn documents(path: &str) -> Vec<Value> {

@@ -71,6 +71,12 @@ impl Stream {
         self.outgoing.clone()
     }
 
+    /// Waits until something may have come. Whoever has not read all that had come before does not ask.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        // What has gone wrong is found by reading.
+        self.inner.inner().poll_read_ready(context).map(drop)
+    }
+
     /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
     /// not be noticed yet.
     fn check_reader(&mut self) -> io::Result<()> {

@@ -195,7 +195,7 @@ impl Ear {
 }
 
 impl Listener for Ear {
-    fn hear(&self, event: &Arc<Event>) {
+    fn hear(&self, event: &Arc<Event>, _: bool) {
         let encoding = self.options.encoding;
         match &**event {
             Event::Message(message) if self.key_events => {

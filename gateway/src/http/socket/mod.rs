@@ -6,6 +6,7 @@ mod call;
 mod consumer;
 mod flow;
 mod frame;
+mod line;
 mod mailbox;
 mod session;
 mod subscription;

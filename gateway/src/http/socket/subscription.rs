@@ -21,10 +21,11 @@ use super::{
     },
     call::{Caller, open},
     frame::{Frame, Id},
+    line::Line,
     mailbox::{Ear, Item, Mailbox},
 };
 use crate::{
-    backend::channels::{Event, Kind, Topic},
+    backend::channels::{Event, Kind, Message, Topic},
     error::{self, Code, Delivery, Error},
     operation::{
         arguments::{Arguments, Given},
@@ -58,14 +59,21 @@ pub(super) fn kind(op: &str) -> Option<Kind> {
     known.or_else(|| (op == OBSERVE).then_some(Kind::Everywhere))
 }
 
+/// How a subscription tells of messages.
+pub(super) struct Voice {
+    id: Id,
+    encoding: Encoding,
+    /// Of key events: which are wanted; without any, all.
+    observed: Option<Vec<String>>,
+}
+
 /// A subscription to one or more topics of a kind.
 pub(super) struct Subscription {
-    pub(super) id: Id,
-    encoding: Encoding,
+    voice: Arc<Voice>,
     /// By topic: whether it is heard.
     up: Vec<bool>,
-    /// Of key events: whether the server is known to tell of them, and which are wanted; without any, all.
-    observes: Option<(bool, Vec<String>)>,
+    /// The server is known to tell of what is observed, if anything is.
+    checked: bool,
     answered: bool,
     interrupted: bool,
     topics: Vec<Box<dyn Send + Sync>>,
@@ -83,12 +91,42 @@ pub(super) enum Told {
     Over(Vec<u8>),
 }
 
+impl Voice {
+    /// What a client is told of a message, if anything.
+    pub(super) fn message(&self, message: &Message) -> Option<Vec<u8>> {
+        let mut text = self.text();
+        let Some(events) = &self.observed else {
+            text.extend_from_slice(event::members(message, self.encoding));
+            return Some(text);
+        };
+        let (key, name) = observe::read(message)?;
+        if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
+            return None;
+        }
+        text.extend_from_slice(&event::key_members(key, name, self.encoding));
+        Some(text)
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(128);
+        text.extend_from_slice(b"{\"subscription\":");
+        self.id.write(&mut text);
+        text
+    }
+
+    fn with(&self, rest: &[u8]) -> Vec<u8> {
+        let mut text = self.text();
+        text.extend_from_slice(rest);
+        text
+    }
+}
+
 impl Subscription {
     /// Begins to listen. The answer is sent when the database has confirmed it.
     pub(super) fn begin(
         caller: &Arc<Caller>,
         database: usize,
-        mailbox: &Arc<Mailbox>,
+        (mailbox, line): (&Arc<Mailbox>, &Line),
         kind: Kind,
         id: Id,
         frame: &Frame<'_>,
@@ -96,14 +134,14 @@ impl Subscription {
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
-        let (names, slow, observes) = match kind {
+        let (names, slow, observed) = match kind {
             Kind::Everywhere => {
                 let given: Observing<'_> = request::document(document, "args", OBSERVING)?;
                 let keys = words(caller, database, "psubscribe", &Arguments::of("patterns", given.keys), &options);
                 let keys = keys.map_err(|error| error.param("keys"))?;
                 let names = keys.iter().map(|glob| observe::topic(glob).name).collect();
                 let events = given.events.unwrap_or_default().into_iter().map(Cow::into_owned).collect();
-                (names, Slow::read(given.slow.as_deref())?, Some((false, events)))
+                (names, Slow::read(given.slow.as_deref())?, Some(events))
             }
             _ => {
                 let mut arguments = Arguments::from_json(document)?;
@@ -115,22 +153,37 @@ impl Subscription {
                 (words(caller, database, &frame.op, &arguments, &options)?, slow, None)
             }
         };
-        if observes.is_some() {
+        let checked = observed.is_none();
+        if !checked {
             let (caller, mailbox) = (caller.clone(), mailbox.clone());
             caller.worker.tasks.clone().spawn(async move {
                 let outcome = check_notifications(caller.database(database)).await;
                 mailbox.push(Item::Checked(key, outcome));
             });
         }
+        let voice = Arc::new(Voice { id, encoding: options.encoding, observed });
         let dropped = Arc::new(AtomicU64::new(0));
         let channels = &caller.database(database).channels;
         let listen = |(index, name): (usize, Bytes)| {
-            let ear = Ear { mailbox: mailbox.clone(), subscription: key, topic: index, slow, dropped: dropped.clone() };
+            let ear = Ear {
+                mailbox: mailbox.clone(),
+                line: line.clone(),
+                subscription: key,
+                voice: voice.clone(),
+                topic: index,
+                slow,
+                dropped: dropped.clone(),
+            };
             channels.listen(Topic { kind, name }, Arc::new(ear))
         };
         let up = vec![false; names.len()];
         let topics = names.into_iter().enumerate().map(listen).collect();
-        Ok(Self { id, encoding: options.encoding, up, observes, answered: false, interrupted: false, topics })
+        Ok(Self { voice, up, checked, answered: false, interrupted: false, topics })
+    }
+
+    /// The id of its call.
+    pub(super) fn id(&self) -> &Id {
+        &self.voice.id
     }
 
     /// The server tells of what is observed, or does not.
@@ -138,9 +191,7 @@ impl Subscription {
         match outcome {
             Err(error) => self.over(caller, &error),
             Ok(()) => {
-                if let Some((checked, _)) = &mut self.observes {
-                    *checked = true;
-                }
+                self.checked = true;
                 self.begun()
             }
         }
@@ -148,15 +199,14 @@ impl Subscription {
 
     /// Answers the call once all of it is heard.
     fn begun(&mut self) -> Told {
-        let waits = self.observes.as_ref().is_some_and(|(checked, _)| !checked);
-        if self.answered || waits || !self.up.iter().all(|up| *up) {
+        if self.answered || !self.checked || !self.up.iter().all(|up| *up) {
             return Told::Nothing;
         }
         self.answered = true;
         let mut text = Vec::with_capacity(64);
-        open(Some(&self.id), &mut text);
+        open(Some(self.id()), &mut text);
         text.extend_from_slice(b",\"result\":{\"subscription\":");
-        self.id.write(&mut text);
+        self.id().write(&mut text);
         text.extend_from_slice(b"}}");
         Told::Begun(text)
     }
@@ -175,19 +225,7 @@ impl Subscription {
     /// Tells what was heard on one of its topics.
     pub(super) fn hear(&mut self, caller: &Caller, topic: usize, event: &Event) -> Told {
         match event {
-            Event::Message(message) => {
-                let mut text = self.text();
-                let Some((_, events)) = &self.observes else {
-                    text.extend_from_slice(event::members(message, self.encoding));
-                    return Told::Text(text);
-                };
-                let Some((key, name)) = observe::read(message) else { return Told::Nothing };
-                if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
-                    return Told::Nothing;
-                }
-                text.extend_from_slice(&event::key_members(key, name, self.encoding));
-                Told::Text(text)
-            }
+            Event::Message(message) => self.voice.message(message).map_or(Told::Nothing, Told::Text),
             Event::Subscribed => {
                 self.up[topic] = true;
                 if !self.up.iter().all(|up| *up) {
@@ -199,7 +237,7 @@ impl Subscription {
                 if !std::mem::take(&mut self.interrupted) {
                     return Told::Nothing;
                 }
-                Told::Text(self.with(b",\"resumed\":true}"))
+                Told::Text(self.voice.with(b",\"resumed\":true}"))
             }
             Event::Interrupted => {
                 self.up[topic] = false;
@@ -210,7 +248,7 @@ impl Subscription {
                 if std::mem::replace(&mut self.interrupted, true) {
                     return Told::Nothing;
                 }
-                Told::Text(self.with(b",\"interrupted\":true}"))
+                Told::Text(self.voice.with(b",\"interrupted\":true}"))
             }
             Event::Refused(line) => self.over(caller, &error::from_redis(line)),
         }
@@ -218,7 +256,7 @@ impl Subscription {
 
     /// Tells how many messages were dropped.
     pub(super) fn missed(&self, dropped: &AtomicU64) -> Vec<u8> {
-        let mut text = self.text();
+        let mut text = self.voice.text();
         text.extend_from_slice(b",\"dropped\":");
         text.extend_from_slice(itoa::Buffer::new().format(dropped.swap(0, Relaxed)).as_bytes());
         text.push(b'}');
@@ -226,29 +264,16 @@ impl Subscription {
     }
 
     fn over(&self, caller: &Caller, error: &Error) -> Told {
-        let refusal = caller.refuse(Some(&self.id), error);
+        let refusal = caller.refuse(Some(self.id()), error);
         if !self.answered {
             return Told::Over(refusal);
         }
         // The call has been answered; what follows goes by the name of the subscription.
-        let mut text = self.text();
+        let mut text = self.voice.text();
         text.extend_from_slice(b",\"error\":");
         text.extend_from_slice(error.problem(&caller.id).to_string().as_bytes());
         text.push(b'}');
         Told::Over(text)
-    }
-
-    fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(128);
-        text.extend_from_slice(b"{\"subscription\":");
-        self.id.write(&mut text);
-        text
-    }
-
-    fn with(&self, rest: &[u8]) -> Vec<u8> {
-        let mut text = self.text();
-        text.extend_from_slice(rest);
-        text
     }
 }
 

@@ -71,6 +71,11 @@ impl Stream {
         self.outgoing.clone()
     }
 
+    /// Whether what is written has something in it that has to arrive. Only answers over HTTP are told of that here.
+    fn carries(&self) -> bool {
+        self.speaks_http && !self.outgoing.is_empty()
+    }
+
     /// Waits until something may have come. Whoever has not read all that had come before does not ask.
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // What has gone wrong is found by reading.
@@ -82,7 +87,7 @@ impl Stream {
     fn check_reader(&mut self) -> io::Result<()> {
         // What is answered now was asked by who has read the answer before.
         self.unconfirmed = false;
-        if self.outgoing.is_empty() {
+        if !self.carries() {
             return Ok(());
         }
         match SockRef::from(self.inner.inner()).peek(&mut [MaybeUninit::uninit()]) {
@@ -164,7 +169,7 @@ impl Write for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        if self.outgoing.is_empty() {
+        if !self.carries() {
             return Poll::Ready(Ok(()));
         }
         match self.reset() {

@@ -167,8 +167,8 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Tells the client at once, if nothing waits that comes first. It is most of what a delivery to an idle socket costs that its
-    /// task need not be woken. Whether there is nothing more to do.
+    /// Tells the client at once if nothing comes first: to wake its task would cost more than the write. Whether there is nothing
+    /// more to do.
     fn tell(&self, inner: &mut Inner, event: &Event) -> bool {
         let Event::Message(message) = event else { return false };
         if !inner.items.is_empty() || inner.overflowed || event.bytes() > WRITE {

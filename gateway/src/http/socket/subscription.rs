@@ -62,6 +62,8 @@ pub(super) fn kind(op: &str) -> Option<Kind> {
 /// How a subscription tells of messages.
 pub(super) struct Voice {
     id: Id,
+    /// What every frame begins with: the name of the subscription.
+    head: Box<[u8]>,
     encoding: Encoding,
     /// Of key events: which are wanted; without any, all.
     observed: Option<Vec<String>>,
@@ -92,32 +94,27 @@ pub(super) enum Told {
 }
 
 impl Voice {
+    fn new(id: Id, encoding: Encoding, observed: Option<Vec<String>>) -> Self {
+        let mut head = b"{\"subscription\":".to_vec();
+        id.write(&mut head);
+        Self { id, head: head.into(), encoding, observed }
+    }
+
     /// What a client is told of a message, if anything.
     pub(super) fn message(&self, message: &Message) -> Option<Vec<u8>> {
-        let mut text = self.text();
         let Some(events) = &self.observed else {
-            text.extend_from_slice(event::members(message, self.encoding));
-            return Some(text);
+            return Some(self.with(event::members(message, self.encoding)));
         };
         let (key, name) = observe::read(message)?;
         if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
             return None;
         }
-        text.extend_from_slice(&event::key_members(key, name, self.encoding));
-        Some(text)
+        Some(self.with(&event::key_members(key, name, self.encoding)))
     }
 
-    fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(128);
-        text.extend_from_slice(b"{\"subscription\":");
-        self.id.write(&mut text);
-        text
-    }
-
+    /// A frame, exactly as large as it is.
     fn with(&self, rest: &[u8]) -> Vec<u8> {
-        let mut text = self.text();
-        text.extend_from_slice(rest);
-        text
+        [&*self.head, rest].concat()
     }
 }
 
@@ -161,7 +158,7 @@ impl Subscription {
                 mailbox.push(Item::Checked(key, outcome));
             });
         }
-        let voice = Arc::new(Voice { id, encoding: options.encoding, observed });
+        let voice = Arc::new(Voice::new(id, options.encoding, observed));
         let dropped = Arc::new(AtomicU64::new(0));
         let channels = &caller.database(database).channels;
         let listen = |(index, name): (usize, Bytes)| {
@@ -256,11 +253,7 @@ impl Subscription {
 
     /// Tells how many messages were dropped.
     pub(super) fn missed(&self, dropped: &AtomicU64) -> Vec<u8> {
-        let mut text = self.voice.text();
-        text.extend_from_slice(b",\"dropped\":");
-        text.extend_from_slice(itoa::Buffer::new().format(dropped.swap(0, Relaxed)).as_bytes());
-        text.push(b'}');
-        text
+        self.voice.with(format!(",\"dropped\":{}}}", dropped.swap(0, Relaxed)).as_bytes())
     }
 
     fn over(&self, caller: &Caller, error: &Error) -> Told {
@@ -269,11 +262,7 @@ impl Subscription {
             return Told::Over(refusal);
         }
         // The call has been answered; what follows goes by the name of the subscription.
-        let mut text = self.voice.text();
-        text.extend_from_slice(b",\"error\":");
-        text.extend_from_slice(error.problem(&caller.id).to_string().as_bytes());
-        text.push(b'}');
-        Told::Over(text)
+        Told::Over(self.voice.with(format!(",\"error\":{}}}", error.problem(&caller.id)).as_bytes()))
     }
 }
 

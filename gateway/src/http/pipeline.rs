@@ -192,7 +192,7 @@ pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], opti
 
 /// Reads one call.
 pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, scope: Scope<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
-    let call: Call<'a> = serde_json::from_str(call.get()).map_err(|_| {
+    let call: Call<'a> = request::of_object(call.get().as_bytes(), serde_json::from_str(call.get())).map_err(|_| {
         Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
     })?;
     let id = operation::find(&call.op).ok_or_else(unknown_operation)?;

@@ -126,12 +126,9 @@ impl Queued {
 
 /// Reads the words: strings, or numbers as their literal text.
 fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'a, [u8]>>, Error> {
-    let expected =
-        || Error::new(Code::InvalidArgument, "expected {\"command\": [\"SET\", \"a\", \"1\"]}: strings or numbers").param("command");
-    let document: Document<'a> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => expected(),
-        _ => operation::arguments::read_error(&error, body),
-    })?;
+    const SHAPE: &str = "{\"command\": [\"SET\", \"a\", \"1\"]}: strings or numbers";
+    let expected = || Error::new(Code::InvalidArgument, format!("expected {SHAPE}")).param("command");
+    let document: Document<'a> = request::document(body, "command", SHAPE)?;
     if document.command.is_empty() {
         return Err(expected());
     }

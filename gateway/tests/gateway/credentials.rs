@@ -239,6 +239,13 @@ fn sockets_show_credentials_in_three_ways() {
         let again = socket.call(json!({ "id": "b", "op": "authenticate", "args": { "token": web } }));
         assert_eq!(again["error"]["code"], "conflict", "{again}");
     }
+    // Who is sure of its token does not wait for the answer.
+    let mut socket = app.anonymous().socket("ws");
+    socket.send(&json!({ "id": 1, "op": "authenticate", "args": { "token": web } }).to_string());
+    for id in 2..5 {
+        socket.send(&json!({ "id": id, "op": "ping", "args": {} }).to_string());
+    }
+    assert_eq!([(); 4].map(|()| socket.json()["id"].as_i64().unwrap()), [1, 2, 3, 4]);
     // A large frame is read once the client is known, and not before.
     let large = json!({ "id": 1, "op": "set", "args": { "key": "a", "value": "v".repeat(200_000) } });
     let mut socket = app.anonymous().socket("ws");

@@ -217,7 +217,7 @@ impl Ear {
 }
 
 impl Listener for Ear {
-    fn hear(&self, event: &Arc<Event>) {
+    fn hear(&self, event: &Arc<Event>, _: bool) {
         let encoding = self.options.encoding;
         let rights = self.identity.rights(self.database);
         match &**event {

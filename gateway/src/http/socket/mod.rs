@@ -7,6 +7,7 @@ mod consumer;
 mod flow;
 mod frame;
 mod greeting;
+mod line;
 mod mailbox;
 mod session;
 mod subscription;

@@ -118,6 +118,8 @@ pub struct Error {
     pub allow: Option<Box<str>>,
     /// When to come back, and why, for what a limit of rate refuses.
     pub limited: Option<Box<Limited>>,
+    /// The audit log has it already.
+    pub recorded: bool,
 }
 
 /// What a limit of rate says of itself when it refuses.
@@ -142,6 +144,7 @@ impl Error {
             outcome_unknown: false,
             allow: None,
             limited: None,
+            recorded: false,
         }
     }
 

@@ -5,4 +5,4 @@ mod identity;
 mod rights;
 
 pub use identity::Identity;
-pub use rights::Rights;
+pub use rights::{Rights, raw_names};

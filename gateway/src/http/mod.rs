@@ -25,7 +25,10 @@ pub mod taken;
 mod transaction;
 mod version;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use ::bytes::Bytes;
 use axum::{
@@ -45,9 +48,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{
     auth::{Identity, Rights},
     error::{Code, Error},
-    operation::{self, arguments::Arguments},
+    operation::{self, Class, arguments::Arguments},
     peer::Peer,
     rates::{Allowance, Seat},
+    record::{self, Trail, Who},
     worker::{Database, Worker},
 };
 
@@ -117,6 +121,10 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         Ok(response) => response,
         Err(error) => {
             worker.counters.refuse(error.code);
+            if let Some(audit) = worker.audit.as_ref().filter(|_| record::is_denial(error.code) && !error.recorded) {
+                let who = Who { id: id.to_str().unwrap_or_default(), identity: None, client: client(&worker, &parts) };
+                audit.refused(who, known(&worker, parts.uri.path()), error.code);
+            }
             if error.code == Code::Internal {
                 tracing::error!(request = id.to_str().unwrap_or_default(), detail = &*error.detail, "internal error");
             }
@@ -126,26 +134,28 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     if worker.shared.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    if worker.shared.access_log {
-        let path = known(&worker, parts.uri.path());
-        let client = parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
-        tracing::info!(
-            target: "dbx_gateway::access",
-            request = id.to_str().unwrap_or_default(),
-            client = client.map(tracing::field::display),
-            method = parts.method.as_str(),
-            path,
-            status = response.status().as_u16(),
-            microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
-    }
-    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert(REQUEST_ID, id.clone());
     respond::secure(&mut response, worker.shared.serves_tls);
     if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
         response = Box::pin(compression::compress(&parts.headers, response)).await;
     }
+    if let Some(access) = &worker.access {
+        access.request(&record::Request {
+            id: id.to_str().unwrap_or_default(),
+            client: client(&worker, &parts),
+            method: parts.method.as_str(),
+            path: known(&worker, parts.uri.path()),
+            status: response.status().as_u16(),
+            bytes: if parts.method == Method::HEAD { Some(0) } else { response.body().size_hint().exact() },
+            microseconds: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        });
+    }
     response
+}
+
+/// The address that a request comes from.
+fn client(worker: &Worker, parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared))
 }
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
@@ -186,7 +196,12 @@ async fn route(
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
     let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
-    let mut response = call(incoming, rest, body).await?;
+    let answered = call(incoming, rest, body).await.map_err(|mut error| {
+        incoming.scope().denied(known(worker, path), &error);
+        error.recorded = true;
+        error
+    });
+    let mut response = answered?;
     if let Some(allowance) = &allowance {
         allowance.owe(index, response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default());
         if let Some((policy, rest)) = allowance.tightest(index) {
@@ -199,8 +214,7 @@ async fn route(
 /// What the caller of a request may do, if that is limited.
 fn allowance(worker: &Worker, identity: &Arc<Identity>, parts: &Parts) -> Option<Arc<Allowance>> {
     let rates = worker.shared.rates.as_ref()?;
-    let client = || parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared));
-    Some(rates.allowance(identity, || client().unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
+    Some(rates.allowance(identity, || client(worker, parts).unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
 }
 
 /// Answers a request that names a database.
@@ -296,6 +310,8 @@ struct Scope<'a> {
     allowance: Option<&'a Allowance>,
     /// The id of the request, or of the socket.
     id: &'a str,
+    /// The address that the caller calls from, where it is recorded.
+    client: Option<IpAddr>,
 }
 
 impl<'a> Scope<'a> {
@@ -309,12 +325,50 @@ impl<'a> Scope<'a> {
         let rights = self.rights();
         if rights.sees_all() { frame } else { rights.hide(operation, &frame) }
     }
+
+    fn who(&self) -> Who<'a> {
+        Who { id: self.id, identity: Some(&self.identity.name), client: self.client }
+    }
+
+    /// Begins the record of a call that has been judged, if there is to be one; of a call that is refused it is the whole. The names,
+    /// asked for with whether it is admitted, are those of keys, channels and patterns as the caller knows them.
+    fn judged<'n, T>(
+        &self,
+        word: &str,
+        class: Class,
+        judged: Result<T, Error>,
+        names: impl FnOnce(bool) -> Vec<&'n [u8]>,
+    ) -> Result<(T, Trail), Error> {
+        let is_denied = || judged.as_ref().is_err_and(|error| record::is_denial(error.code));
+        match &self.worker.audit {
+            Some(audit) if audit.wants(class) || is_denied() => {
+                audit.begin(self.who(), &self.database.name, word, &names(judged.is_ok())).judged(judged)
+            }
+            _ => judged.map(|value| (value, Trail::NONE)),
+        }
+    }
+
+    /// Records what goes on once it may begin, such as a subscription, with what it is about as the caller knows it.
+    fn begun<T>(&self, word: &str, class: Class, names: &[Bytes], judged: Result<T, Error>) -> Result<T, Error> {
+        let (value, trail) = self.judged(word, class, judged, |_| names.iter().map(|name| &name[..]).collect())?;
+        trail.end(None);
+        Ok(value)
+    }
+
+    /// Records a denial that nothing else has recorded.
+    fn denied(&self, path: &str, error: &Error) {
+        if let Some(audit) = self.worker.audit.as_ref().filter(|_| record::is_denial(error.code) && !error.recorded) {
+            audit.refused(self.who(), path, error.code);
+        }
+    }
 }
 
 impl<'a> Incoming<'a> {
     fn scope(&self) -> Scope<'a> {
         let allowance = self.allowance.map(|allowance| &**allowance);
-        Scope { worker: self.worker, database: self.database, identity: self.identity, allowance, id: self.id.to_str().unwrap_or_default() }
+        let (worker, database, identity) = (self.worker, self.database, self.identity);
+        let recorded = worker.audit.as_ref().and_then(|_| client(worker, self.parts));
+        Scope { worker, database, identity, allowance, id: self.id.to_str().unwrap_or_default(), client: recorded }
     }
 
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {

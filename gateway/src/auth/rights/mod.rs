@@ -13,6 +13,7 @@ mod raw;
 
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
+pub use raw::raw_names;
 
 pub(crate) use self::glob::matches;
 use self::{access::Access, command::Change};
@@ -218,7 +219,11 @@ impl Rights {
     fn operation(&self, id: Id) -> Result<(), Error> {
         let operation = id.operation();
         if !self.allows.iter().any(|rule| rule.access.calls.has(id)) {
-            return Err(forbidden(format!("no grant allows `{}`, which is of the class `{}`", operation.name, operation.access.class.name())));
+            return Err(forbidden(format!(
+                "no grant allows `{}`, which is of the class `{}`",
+                operation.name,
+                operation.access.class.name()
+            )));
         }
         if self.denies.iter().any(|rule| rule.is_whole() && rule.access.calls.has(id)) {
             return Err(forbidden(format!("a grant denies `{}`", operation.name)));
@@ -249,9 +254,8 @@ impl Rights {
     }
 
     fn judge_key(&self, id: Id, role: Role, key: &[u8]) -> Result<(), Error> {
-        let allowed = |wanted: fn(&Access) -> &access::Set| {
-            self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key))
-        };
+        let allowed =
+            |wanted: fn(&Access) -> &access::Set| self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key));
         let (reads, writes): (fn(&Access) -> &access::Set, fn(&Access) -> &access::Set) = (|access| &access.reads, |access| &access.writes);
         let is_allowed = match (role.read, role.write) {
             (true, true) => allowed(reads) && allowed(writes),
@@ -296,7 +300,10 @@ impl Rights {
             return Ok(());
         }
         self.anything(Some(id)).map_err(|_| {
-            forbidden("`by` and `gets` lead to keys that cannot be known beforehand, and the caller is confined to some; `#` and `nosort` do not".into())
+            forbidden(
+                "`by` and `gets` lead to keys that cannot be known beforehand, and the caller is confined to some; `#` and `nosort` do not"
+                    .into(),
+            )
         })
     }
 
@@ -330,7 +337,10 @@ impl Rights {
         let granted = |rule: &Rule| rule.access.calls.has(id) && rule.channels.as_ref().is_none_or(|globs| globs.contains(&pattern));
         let denied = |rule: &Rule| rule.access.calls.has(id) && rule.channels.as_ref().is_none_or(|globs| !globs.is_empty());
         if !self.allows.iter().any(granted) || self.denies.iter().any(denied) {
-            return Err(forbidden(format!("no grant gives `{}` this pattern of channels; one has to be granted as it is", id.operation().name)));
+            return Err(forbidden(format!(
+                "no grant gives `{}` this pattern of channels; one has to be granted as it is",
+                id.operation().name
+            )));
         }
         Ok(self.globbed(pattern))
     }

@@ -94,7 +94,8 @@ pub(super) fn open(
         .max_message_size(Some(shared.max_body_bytes))
         .max_frame_size(Some(shared.max_body_bytes));
     let (identity, id) = (identity.clone(), id.to_str().unwrap_or_default().to_owned());
-    let caller = Arc::new(Caller { worker: worker.clone(), identity, allowance, database, options, has_timeout, id });
+    let client = super::client(worker, parts);
+    let caller = Arc::new(Caller { worker: worker.clone(), identity, allowance, database, options, has_timeout, id, client });
     worker.tasks.spawn(async move {
         let _seat = seat;
         let Ok(upgraded) = upgrade.await else { return };

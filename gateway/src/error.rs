@@ -118,7 +118,7 @@ pub struct Error {
     pub allow: Option<Box<str>>,
     /// When to come back, and why, for what a limit of rate refuses.
     pub limited: Option<Box<Limited>>,
-    /// The audit log has it already.
+    /// The audit log has it already, if it is one for it.
     pub recorded: bool,
 }
 

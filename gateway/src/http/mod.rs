@@ -14,6 +14,7 @@ mod pages;
 mod pipeline;
 mod precondition;
 mod raw;
+mod recorded;
 mod request;
 mod resource;
 mod respond;
@@ -48,10 +49,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{
     auth::{Identity, Rights},
     error::{Code, Error},
-    operation::{self, Class, arguments::Arguments},
+    operation::{self, arguments::Arguments},
     peer::Peer,
     rates::{Allowance, Seat},
-    record::{self, Trail, Who},
+    record,
     worker::{Database, Worker},
 };
 
@@ -121,10 +122,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         Ok(response) => response,
         Err(error) => {
             worker.counters.refuse(error.code);
-            if let Some(audit) = worker.audit.as_ref().filter(|_| record::is_denial(error.code) && !error.recorded) {
-                let who = Who { id: id.to_str().unwrap_or_default(), identity: None, client: client(&worker, &parts) };
-                audit.refused(who, known(&worker, parts.uri.path()), error.code);
-            }
+            recorded::refused(&worker, &parts, &id, &error);
             if error.code == Code::Internal {
                 tracing::error!(request = id.to_str().unwrap_or_default(), detail = &*error.detail, "internal error");
             }
@@ -196,10 +194,9 @@ async fn route(
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
     let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
-    let answered = call(incoming, rest, body).await.map_err(|mut error| {
+    let answered = call(incoming, rest, body).await.map_err(|error| {
         incoming.scope().denied(known(worker, path), &error);
-        error.recorded = true;
-        error
+        Error { recorded: true, ..error }
     });
     let mut response = answered?;
     if let Some(allowance) = &allowance {
@@ -324,42 +321,6 @@ impl<'a> Scope<'a> {
     fn seen(&self, operation: Option<operation::Id>, frame: Bytes) -> Bytes {
         let rights = self.rights();
         if rights.sees_all() { frame } else { rights.hide(operation, &frame) }
-    }
-
-    fn who(&self) -> Who<'a> {
-        Who { id: self.id, identity: Some(&self.identity.name), client: self.client }
-    }
-
-    /// Begins the record of a call that has been judged, if there is to be one; of a call that is refused it is the whole. The names,
-    /// asked for with whether it is admitted, are those of keys, channels and patterns as the caller knows them.
-    fn judged<'n, T>(
-        &self,
-        word: &str,
-        class: Class,
-        judged: Result<T, Error>,
-        names: impl FnOnce(bool) -> Vec<&'n [u8]>,
-    ) -> Result<(T, Trail), Error> {
-        let is_denied = || judged.as_ref().is_err_and(|error| record::is_denial(error.code));
-        match &self.worker.audit {
-            Some(audit) if audit.wants(class) || is_denied() => {
-                audit.begin(self.who(), &self.database.name, word, &names(judged.is_ok())).judged(judged)
-            }
-            _ => judged.map(|value| (value, Trail::NONE)),
-        }
-    }
-
-    /// Records what goes on once it may begin, such as a subscription, with what it is about as the caller knows it.
-    fn begun<T>(&self, word: &str, class: Class, names: &[Bytes], judged: Result<T, Error>) -> Result<T, Error> {
-        let (value, trail) = self.judged(word, class, judged, |_| names.iter().map(|name| &name[..]).collect())?;
-        trail.end(None);
-        Ok(value)
-    }
-
-    /// Records a denial that nothing else has recorded.
-    fn denied(&self, path: &str, error: &Error) {
-        if let Some(audit) = self.worker.audit.as_ref().filter(|_| record::is_denial(error.code) && !error.recorded) {
-            audit.refused(self.who(), path, error.code);
-        }
     }
 }
 

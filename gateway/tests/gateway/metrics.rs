@@ -84,10 +84,10 @@ fn calls_are_counted_by_operation_and_outcome() {
 #[test]
 fn no_key_and_no_value_is_logged_or_counted() {
     let app = App::with(&["limits.maxKeyBytes=64", "limits.maxResultBytes=1KiB"]);
-    let client = app.anonymous().with("X-Request-Id", "known-request");
+    let client = app.anonymous();
     let key = format!("{MARKER}-key");
     let value = format!("{MARKER}-value");
-    client.put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}")).is(r#"{"result":"OK"}"#);
+    client.with("X-Request-Id", "known-request").put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}")).is(r#"{"result":"OK"}"#);
     // In every way that fails.
     for path in [
         format!("strings/{key}/x"),

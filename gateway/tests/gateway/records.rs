@@ -332,6 +332,19 @@ fn a_file_that_cannot_be_written_is_a_mistake_at_the_start() {
 }
 
 #[test]
+fn what_cannot_be_written_is_counted() {
+    let app = App::with(&["audit.calls=all", "audit.file=/dev/full"]);
+    for _ in 0..2 {
+        let before = app.gateway.metric(DROPPED);
+        let pipeline = format!("{{\"calls\":[{}]}}", [r#"{"op":"exists","args":{"keys":["a"]}}"#; 100].join(","));
+        assert_eq!(app.anonymous().post("pipeline", pipeline).status, 200);
+        until("the count", SOON, || (app.gateway.metric(DROPPED) >= before + 100.0).then_some(()));
+    }
+    assert_eq!(app.gateway.metric(DROPPED), 200.0);
+    assert_eq!(app.gateway.log().matches("cannot be written").count(), 1);
+}
+
+#[test]
 fn requests_are_logged() {
     let lines = |app: &App, word: &str| -> Vec<String> {
         let log = app.gateway.log();

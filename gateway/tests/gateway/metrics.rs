@@ -87,7 +87,10 @@ fn no_key_and_no_value_is_logged_or_counted() {
     let client = app.anonymous();
     let key = format!("{MARKER}-key");
     let value = format!("{MARKER}-value");
-    client.with("X-Request-Id", "known-request").put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}")).is(r#"{"result":"OK"}"#);
+    client
+        .with("X-Request-Id", "known-request")
+        .put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}"))
+        .is(r#"{"result":"OK"}"#);
     // In every way that fails.
     for path in [
         format!("strings/{key}/x"),

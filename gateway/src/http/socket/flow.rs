@@ -179,7 +179,7 @@ impl Flow {
         let key_of = |operation: &str, role: Role, value: &RawValue| {
             let id = operation::find(operation).ok_or_else(super::super::unknown_operation)?;
             let key = word("xlen", "key", value)?;
-            scope.begun("consume", id.operation().access.class, &[key.clone()], scope.rights().key(id, role, key))
+            scope.begun("consume", id.operation().access.class, std::slice::from_ref(&key), scope.rights().key(id, role, key.clone()))
         };
         let follow = |following: Following<'_>, channel| {
             let from = following.from.map(Cow::into_owned);

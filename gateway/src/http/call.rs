@@ -534,9 +534,11 @@ pub(super) async fn finish(
     options: &Options,
 ) -> Result<Done, Error> {
     let (database, deadline) = (scope.database, started + options.timeout);
-    let (outcome, trail) = match queued {
-        Ok(Queued { plan, sent, script, trail }) => {
-            let outcome = match sent.reply(database, deadline).await {
+    let mut trail = Trail::NONE;
+    let outcome = match queued {
+        Ok(Queued { plan, sent, script, trail: begun }) => {
+            trail = begun;
+            match sent.reply(database, deadline).await {
                 Ok((frame, taken)) => {
                     let done = Done { id, plan, frame: scope.seen(Some(id), frame), taken };
                     match script {
@@ -545,10 +547,9 @@ pub(super) async fn finish(
                     }
                 }
                 Err(failure) => Err(failure.error(plan.idempotent)),
-            };
-            (outcome, trail)
+            }
         }
-        Err(error) => (Err(error), Trail::NONE),
+        Err(error) => Err(error),
     };
     let code = match &outcome {
         Ok(done) => crate::error::code_of(&done.frame),

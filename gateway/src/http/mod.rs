@@ -132,14 +132,15 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     if worker.shared.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    response.headers_mut().insert(REQUEST_ID, id.clone());
+    response.headers_mut().insert(REQUEST_ID, id);
     respond::secure(&mut response, worker.shared.serves_tls);
     if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
         response = Box::pin(compression::compress(&parts.headers, response)).await;
     }
     if let Some(access) = &worker.access {
+        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         access.request(&record::Request {
-            id: id.to_str().unwrap_or_default(),
+            id: id.unwrap_or_default(),
             client: client(&worker, &parts),
             method: parts.method.as_str(),
             path: known(&worker, parts.uri.path()),

@@ -16,7 +16,7 @@ pub struct Access {
 
 /// A request that was answered.
 pub struct Request<'a> {
-    /// Its id.
+    /// Its id; as the method and the path, it has no quotes and no backslashes.
     pub id: &'a str,
     /// Who made it.
     pub client: Option<IpAddr>,
@@ -55,12 +55,12 @@ impl Access {
     pub fn request(&self, request: &Request<'_>) {
         self.pen.line(|out| {
             let mut line = Line::begin(out, self.format, TARGET, "request");
-            line.text("request", request.id);
+            line.word("request", request.id);
             if let Some(client) = request.client {
                 line.address("client", client);
             }
-            line.text("method", request.method);
-            line.text("path", request.path);
+            line.word("method", request.method);
+            line.word("path", request.path);
             line.number("status", request.status.into());
             if let Some(bytes) = request.bytes {
                 line.number("bytes", bytes);
@@ -74,7 +74,7 @@ impl Access {
     pub fn socket(&self, socket: &Socket<'_>) {
         self.pen.line(|out| {
             let mut line = Line::begin(out, self.format, TARGET, "socket");
-            line.text("request", socket.id);
+            line.word("request", socket.id);
             line.number("code", socket.code.into());
             line.number("received", socket.received);
             line.number("sent", socket.sent);

@@ -13,14 +13,16 @@ pub(super) struct Line<'o> {
 impl<'o> Line<'o> {
     /// Begins a line.
     pub(super) fn begin(out: &'o mut Vec<u8>, format: LogFormat, target: &str, message: &str) -> Self {
-        let now = humantime::format_rfc3339_millis(SystemTime::now());
-        // Writing to memory does not fail.
-        let _ = match format {
-            LogFormat::Json => {
-                write!(out, "{{\"timestamp\":\"{now}\",\"level\":\"INFO\",\"target\":\"{target}\",\"message\":\"{message}\"")
-            }
-            LogFormat::Human => write!(out, "{now}  INFO {target}: {message}"),
+        let (start, level, between, end): (&[u8], &[u8], &[u8], &[u8]) = match format {
+            LogFormat::Json => (b"{\"timestamp\":\"", b"\",\"level\":\"INFO\",\"target\":\"", b"\",\"message\":\"", b"\""),
+            LogFormat::Human => (b"", b"  INFO ", b": ", b""),
         };
+        out.extend_from_slice(start);
+        // Writing to memory does not fail.
+        let _ = write!(out, "{}", humantime::format_rfc3339_millis(SystemTime::now()));
+        for part in [level, target.as_bytes(), between, message.as_bytes(), end] {
+            out.extend_from_slice(part);
+        }
         Self { out, format }
     }
 
@@ -33,6 +35,14 @@ impl<'o> Line<'o> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(after);
         self.out
+    }
+
+    /// A member that is a text with nothing in it that would have to be escaped.
+    pub(super) fn word(&mut self, name: &str, value: &str) {
+        let out = self.name(name);
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
     }
 
     /// A member that is a text.

@@ -11,6 +11,7 @@ use dbx_crds::config::{Database, GatewayConfig, Redis, RedisAddress, RedisUrl};
 use tokio::{net::TcpListener, runtime::Handle, signal::unix::SignalKind, sync::mpsc};
 
 use crate::{
+    auth::Gate,
     backend::{
         self,
         redis::{Endpoint, Hub},
@@ -33,14 +34,21 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let count = config.workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(default_workers);
     // However this ends, what was recorded is written.
     let (records, _writers) = Records::open(&config, count).map_err(anyhow::Error::msg)?;
-    let shared = Arc::new(Shared::new(&config, large()?, records));
+    let gate = Gate::new(&config, &secrets_dir).map_err(anyhow::Error::msg)?;
+    let shared = Arc::new(Shared::new(&config, gate, large()?, records));
     let mut children = Vec::new();
     let mut databases = Vec::new();
     for database in &config.databases {
         let endpoint = Arc::new(endpoint(database, &secrets_dir, &client_name, &mut children).await?);
         let room = Room::new(&database.limits.over(&config.limits));
         let hub = backend::listen(database, room.max_result_bytes, endpoint.clone());
-        databases.push((database.clone(), endpoint, Arc::new(room), hub));
+        let users = database.redis.iter().flat_map(|redis| &redis.users);
+        let users = users.map(|user| {
+            let endpoint = Arc::new(endpoint.of(user, &secrets_dir));
+            (backend::listen(database, room.max_result_bytes, endpoint.clone()), endpoint)
+        });
+        let users = users.collect();
+        databases.push(Share { config: database.clone(), room: Arc::new(room), own: (hub, endpoint), users });
     }
 
     let data = config.data_address();
@@ -101,7 +109,7 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     while let Some(end) = ends.recv().await {
         end?;
     }
-    let in_flight: usize = databases.iter().map(|(_, _, room, _)| room.in_flight.load(Relaxed)).sum();
+    let in_flight: usize = databases.iter().map(|share| share.room.in_flight.load(Relaxed)).sum();
     tracing::info!(in_flight, "stopped");
     Ok(())
 }
@@ -115,24 +123,36 @@ fn large() -> anyhow::Result<Handle> {
 }
 
 /// A database, and what all workers have of it together.
-type Shares = (Database, Arc<Endpoint>, Arc<Room>, Arc<Hub>);
+#[derive(Clone)]
+struct Share {
+    config: Database,
+    room: Arc<Room>,
+    own: Way,
+    /// Those of its other users.
+    users: Vec<Way>,
+}
+
+/// A way to a database.
+type Way = (Arc<Hub>, Arc<Endpoint>);
 
 /// Starts one worker's connections; on its own runtime.
-fn start(shared: Arc<Shared>, databases: Vec<Shares>, index: usize, workers: usize) -> Worker {
+fn start(shared: Arc<Shared>, databases: Vec<Share>, index: usize, workers: usize) -> Worker {
     let databases = databases
         .into_iter()
         .enumerate()
-        .map(|(place, (database, endpoint, room, hub))| {
-            let backend = backend::connect(&database, room.bounds(shared.max_waiting_connections), endpoint);
-            Arc::new(worker::Database {
-                backend,
-                channels: hub.channels(index),
-                name: database.name,
-                index: place,
-                kind: "redis",
-                room,
-                users: Vec::new(),
-            })
+        .map(|(place, share)| {
+            let by = |(hub, endpoint): &Way, users| {
+                Arc::new(worker::Database {
+                    backend: backend::connect(&share.config, share.room.bounds(shared.max_waiting_connections), endpoint.clone()),
+                    channels: hub.channels(index),
+                    name: share.config.name.clone(),
+                    index: place,
+                    kind: "redis",
+                    room: share.room.clone(),
+                    users,
+                })
+            };
+            by(&share.own, share.users.iter().map(|user| by(user, Vec::new())).collect())
         })
         .collect();
     // Ids start somewhere else in every process and every worker.

@@ -1,6 +1,8 @@
 //! The command line: what it accepts, and what it teaches when asked for help. The settings themselves are typed and
 //! judged by [`crate::config`].
 
+mod keys;
+
 use std::{
     fs,
     io::{self, Read, Write},
@@ -12,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use dbx_crds::config::GatewayConfig;
 
+pub use self::keys::Keys;
 use crate::config;
 
 /// HTTP in front of databases.
@@ -44,6 +47,9 @@ pub enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
         address: String,
     },
+    /// Make, list, revoke and verify the API keys of a file, which `auth.keysFrom` names.
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print the AsyncAPI document.
     Asyncapi,
     /// Print the OpenAPI document.
@@ -83,6 +89,7 @@ Examples:
   dbx-gateway --database redis=redis://cache:6379 --database scratch=managed
   dbx-gateway --config gateway.yaml --set limits.maxInFlight=500
   dbx-gateway check --config gateway.yaml --connect
+  dbx-gateway keys new --file keys.yaml --name web --expires 90d
 
   curl -X PUT localhost:3000/api/v1/redis/strings/greeting -d '{\"value\":\"hello\"}'
   curl localhost:3000/api/v1/redis/strings/greeting

@@ -44,6 +44,7 @@ codes! {
     BadEncoding "bad_encoding" 400 "Bytes are not encoded as they have to be";
     WrongTransport "wrong_transport" 400 "The operation cannot be called in this way";
     CrossSlot "cross_slot" 400 "The keys live on several nodes of a cluster";
+    Unauthenticated "unauthenticated" 401 "The request shows no credential that is taken";
     Forbidden "forbidden" 403 "The request is not allowed";
     UnknownOperation "unknown_operation" 404 "There is no such operation";
     UnknownDatabase "unknown_database" 404 "There is no such database";

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             })
         }
         Command::Health { address } => cli::health(&address),
+        Command::Keys(keys) => return answer(keys.run()),
         Command::Asyncapi => print(format!("{:#}\n", operation::asyncapi::document())),
         Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
         Command::Reference { group } => operation::reference::text(group.as_deref()).and_then(print),
@@ -34,6 +35,18 @@ fn main() -> ExitCode {
         Err(message) => {
             cli::report_fatal(&message);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0 for yes, 1 for no, and 2 when there is no answer.
+fn answer(answer: Result<bool, String>) -> ExitCode {
+    match answer {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            cli::report_fatal(&message);
+            ExitCode::from(2)
         }
     }
 }

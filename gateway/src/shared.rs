@@ -5,7 +5,9 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 use tokio::runtime::Handle;
 
-use crate::{backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, rates::Rates, record::Records, scripts::Scripts};
+use crate::{
+    auth::Gate, backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, rates::Rates, record::Records, scripts::Scripts,
+};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
@@ -57,13 +59,15 @@ pub struct Shared {
     pub queued_bytes: AtomicUsize,
     /// How much each may do, if that is limited.
     pub rates: Option<Rates>,
+    /// Who calls.
+    pub gate: Gate,
     /// The way from serving to stopped.
     pub drain: Drain,
 }
 
 impl Shared {
     /// Takes limits out of a configuration.
-    pub fn new(config: &GatewayConfig, large: Handle, records: Records) -> Self {
+    pub fn new(config: &GatewayConfig, gate: Gate, large: Handle, records: Records) -> Self {
         let (limits, sockets) = (&config.limits, &config.sockets);
         Self {
             handshake_timeout: limits.handshake_timeout().value(),
@@ -103,6 +107,7 @@ impl Shared {
             sockets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             rates: Rates::new(config),
+            gate,
             drain: Drain::default(),
         }
     }

@@ -33,7 +33,7 @@ impl Server {
         });
         let wanted = settings.client_certificates();
         let texts = texts.collect();
-        follow("listen.tls", texts, move |found| server(&names, found, wanted)).map(Self)
+        follow("listen.tls", texts, move |found, _: Option<&ServerConfig>| server(&names, found, wanted)).map(Self)
     }
 
     /// What the next connection is accepted with.

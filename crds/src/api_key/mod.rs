@@ -1,3 +1,7 @@
 //! Keys by which applications call a gateway.
 
+pub mod file;
+mod time;
 pub mod token;
+
+pub use time::Time;

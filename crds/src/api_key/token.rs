@@ -5,6 +5,7 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 /// What every key starts with.
 pub const PREFIX: &str = "dbx_";
@@ -14,15 +15,26 @@ pub const ID_LENGTH: usize = 16;
 const RANDOM_LENGTH: usize = 43;
 /// Digits of the checksum: 62^6 is above 2^32.
 const CHECKSUM_LENGTH: usize = 6;
+/// Digits of the secret.
+pub const SECRET_LENGTH: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
 /// Bytes of every key.
-pub const LENGTH: usize = PREFIX.len() + ID_LENGTH + 1 + RANDOM_LENGTH + CHECKSUM_LENGTH;
+pub const LENGTH: usize = PREFIX.len() + ID_LENGTH + 1 + SECRET_LENGTH;
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A new key. Its text is shown once, to its owner, and never by `Debug`.
+/// A new key. Its text is shown once, to its owner, and never by `Debug`; it does not stay in memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    text: String,
+    text: Zeroizing<String>,
+}
+
+/// Why a text is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It does not look like one.
+    Form,
+    /// It does, but was mistyped.
+    Checksum,
 }
 
 impl Token {
@@ -50,7 +62,12 @@ impl fmt::Debug for Token {
 
 /// Makes a key from random bytes of a cryptographic source, and its id.
 pub fn mint(random: [u8; 32], id: [u8; ID_LENGTH / 2]) -> Token {
-    let mut text = format!("{PREFIX}{}_{}", hex(&id), base62(&random, RANDOM_LENGTH));
+    let secret = Zeroizing::new(base62(&random, RANDOM_LENGTH));
+    // Of its final size, since what a text grows out of is not wiped.
+    let mut text = Zeroizing::new(String::with_capacity(LENGTH));
+    for part in [PREFIX, &hex(&id), "_", &secret] {
+        text.push_str(part);
+    }
     let checksum = checksum(&text);
     text.push_str(&checksum);
     Token { text }
@@ -58,13 +75,20 @@ pub fn mint(random: [u8; 32], id: [u8; ID_LENGTH / 2]) -> Token {
 
 /// The id of a text that has the form of a key and the right checksum. It says nothing about whether there is such a key.
 pub fn parse(text: &str) -> Option<&str> {
+    read(text).ok()
+}
+
+/// As [`parse`], with the reason why not.
+pub fn read(text: &str) -> Result<&str, Malformed> {
     if text.len() != LENGTH || !text.is_ascii() {
-        return None;
+        return Err(Malformed::Form);
     }
-    let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+    let (id, secret) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(Malformed::Form)?;
+    if !is_id(id) || !secret.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Malformed::Form);
+    }
     let (body, found) = text.split_at(LENGTH - CHECKSUM_LENGTH);
-    let right = is_id(id) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric()) && checksum(body) == found;
-    right.then_some(id)
+    if checksum(body) == found { Ok(id) } else { Err(Malformed::Checksum) }
 }
 
 /// Whether a text is 16 lower-case hexadecimal digits.
@@ -75,6 +99,27 @@ pub fn is_id(text: &str) -> bool {
 /// What is compared with what is stored: the SHA-256 of the whole text.
 pub fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
+}
+
+/// The text with the secret of everything in it that looks like a key replaced by `***`.
+pub fn redact(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(PREFIX).map(|at| at + PREFIX.len()) {
+        let (before, after) = rest.split_at(start);
+        clean.push_str(before);
+        let id = after.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(after.len());
+        let word = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(after.len());
+        if id < word && is_id(&after[..id]) {
+            clean.push_str(&after[..=id]);
+            clean.push_str("***");
+        } else {
+            clean.push_str(&after[..word]);
+        }
+        rest = &after[word..];
+    }
+    clean.push_str(rest);
+    clean
 }
 
 fn checksum(body: &str) -> String {
@@ -97,8 +142,25 @@ fn base62(number: &[u8], length: usize) -> String {
     digits.into_iter().map(char::from).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes from 64 lower-case hexadecimal digits.
+pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -150,6 +212,39 @@ mod tests {
         for other in ["", "dbx_", &text[1..], &format!("{text}0"), &text.to_uppercase(), &"ä".repeat(35), &"_".repeat(LENGTH)] {
             assert_eq!(parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_told_by_its_id_alone() {
+        let token = mint([7; 32], ID);
+        let text = token.text();
+        for (given, told) in [
+            (text, "dbx_0123456789abcdef_***".to_owned()),
+            (&format!("a \"{text}\", {text}ä"), "a \"dbx_0123456789abcdef_***\", dbx_0123456789abcdef_***ä".to_owned()),
+            (&text[..40], "dbx_0123456789abcdef_***".to_owned()),
+            ("dbx_", "dbx_".to_owned()),
+            ("dbx_calls_total dbx_shop_web", "dbx_calls_total dbx_shop_web".to_owned()),
+            ("dbx_word, and dbx", "dbx_word, and dbx".to_owned()),
+            ("", String::new()),
+        ] {
+            assert_eq!(redact(given), told);
+        }
+    }
+
+    #[test]
+    fn digits_are_read_as_they_are_written() {
+        let bytes = std::array::from_fn(|index| (index * 9) as u8);
+        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        for text in ["", "00", &"0".repeat(65), &"A".repeat(64), &"g".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(unhex(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_mistyped_is_told_from_what_is_no_key() {
+        let text = mint([7; 32], ID).text().to_owned();
+        let mistyped = format!("{}{}", &text[..30], text[30..].to_uppercase());
+        assert_eq!((read(&mistyped), read(&text[1..])), (Err(Malformed::Checksum), Err(Malformed::Form)));
     }
 
     #[test]

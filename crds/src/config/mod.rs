@@ -24,6 +24,7 @@ pub use secret::{KeyRef, SecretSource};
 pub use tls::{ClientCertificates, ListenTls};
 pub use url::{Host, RedisAddress, RedisUrl};
 pub use validate::Invalid;
+pub(crate) use validate::own_grants;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

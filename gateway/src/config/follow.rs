@@ -8,17 +8,17 @@ use tokio::sync::watch;
 use super::secret::Text;
 
 /// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+pub const LOOK: Duration = Duration::from_secs(1);
 
-/// Makes something of texts, and goes on to do so as long as anybody follows. What is wrong at the beginning is the caller's;
+/// Makes something of texts, and of what it was before, and goes on to do so as long as anybody follows. What is wrong at the beginning is the caller's;
 /// what is wrong later is said once in the log, and what was there before stays. Runs on a runtime.
 pub fn follow<T: Send + Sync + 'static>(
-    setting: &'static str,
+    setting: impl Into<String>,
     texts: Vec<Text>,
-    make: impl Fn(&[String]) -> Result<T, String> + Send + 'static,
+    make: impl Fn(&[String], Option<&T>) -> Result<T, String> + Send + 'static,
 ) -> Result<watch::Receiver<Arc<T>>, String> {
-    let found = read(&texts)?;
-    let (sender, receiver) = watch::channel(Arc::new(make(&found)?));
+    let (setting, found) = (setting.into(), read(&texts)?);
+    let (sender, receiver) = watch::channel(Arc::new(make(&found, None)?));
     let (mut known, mut mistake) = (fingerprint(&found), String::new());
     drop(found);
     tokio::spawn(async move {
@@ -29,7 +29,8 @@ pub fn follow<T: Send + Sync + 'static>(
                 if print == known {
                     return Ok(false);
                 }
-                sender.send_replace(Arc::new(make(&found)?));
+                let made = make(&found, Some(&sender.borrow()))?;
+                sender.send_replace(Arc::new(made));
                 known = print;
                 Ok(true)
             });

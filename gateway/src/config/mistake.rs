@@ -57,7 +57,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The text with the user and password of every URL in it replaced by `***`.
+/// The text with the user and password of every URL in it, and the secret of every API key, replaced by `***`.
 pub fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -75,5 +75,5 @@ pub fn redact(text: &str) -> String {
         }
     }
     clean.push_str(rest);
-    clean
+    dbx_crds::api_key::token::redact(&clean)
 }

@@ -19,7 +19,7 @@ pub use reference::{Setting, reference, settings};
 use dbx_crds::config::{GatewayConfig, RedisUrl};
 use serde_json::json;
 
-use crate::cli::Settings;
+use crate::{auth, cli::Settings};
 use environment::Environment;
 use file::File;
 use layers::Layers;
@@ -127,7 +127,7 @@ fn judge(layers: &mut Layers) -> Option<GatewayConfig> {
             return None;
         }
     };
-    for invalid in config.validate() {
+    for invalid in config.validate().into_iter().chain(auth::check(&config)) {
         let path = Path::parse(&invalid.path);
         let source = layers.source(&path);
         layers.refuse(&path, &source, invalid.message);

@@ -54,7 +54,13 @@ pub fn directory() -> PathBuf {
 
 /// Reads a secret. One newline at the end, which editors and `echo` leave, is not part of it.
 pub fn read(source: &SecretSource, secrets_dir: &Path) -> Result<Secret, Unreadable> {
-    let text = if let Some(file) = &source.file {
+    let text = read_whole(source, secrets_dir)?;
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    Ok(Secret::new(text))
+}
+
+fn read_whole(source: &SecretSource, secrets_dir: &Path) -> Result<String, Unreadable> {
+    if let Some(file) = &source.file {
         read_file(Path::new(file))
     } else if let Some(name) = &source.env {
         let missing = || Unreadable { reference: format!("environment {name}"), reason: "the variable is not set".into() };
@@ -63,9 +69,17 @@ pub fn read(source: &SecretSource, secrets_dir: &Path) -> Result<Secret, Unreada
         read_file(&reference.path(secrets_dir))
     } else {
         Err(Unreadable { reference: "passwordFrom".into(), reason: "it names no source".into() })
-    }?;
-    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-    Ok(Secret::new(text))
+    }
+}
+
+/// Where a reference leads to: a path, or `environment` and the name of a variable.
+pub fn place(source: &SecretSource, secrets_dir: &Path) -> String {
+    let reference = source.secret_key_ref.as_ref().or(source.config_map_key_ref.as_ref());
+    match (&source.file, &source.env) {
+        (Some(file), _) => file.clone(),
+        (None, Some(name)) => format!("environment {name}"),
+        (None, None) => reference.map(|reference| reference.path(secrets_dir).display().to_string()).unwrap_or_default(),
+    }
 }
 
 /// A text that may change: read again each time it is asked for. An error says where it should be, never what it is.
@@ -75,6 +89,12 @@ pub type Text = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 pub fn text(source: SecretSource, secrets_dir: &Path) -> Text {
     let secrets_dir = secrets_dir.to_owned();
     Arc::new(move || read(&source, &secrets_dir).map(|secret| secret.reveal().to_owned()).map_err(|unreadable| unreadable.to_string()))
+}
+
+/// As [`text`], with every byte.
+pub fn whole(source: SecretSource, secrets_dir: &Path) -> Text {
+    let secrets_dir = secrets_dir.to_owned();
+    Arc::new(move || read_whole(&source, &secrets_dir).map_err(|unreadable| unreadable.to_string()))
 }
 
 fn read_file(path: &Path) -> Result<String, Unreadable> {

@@ -74,7 +74,6 @@ pub(super) async fn answer(
     id: HeaderValue,
 ) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
-    request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
     let path = parts.uri.path();
     let name = path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned();
     let Some(database) = worker.database(&name) else {

@@ -47,7 +47,7 @@ use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    auth::{Identity, Rights},
+    auth::{Identity, Rights, gate::Credential},
     error::{Code, Error},
     operation::{self, arguments::Arguments},
     peer::Peer,
@@ -57,6 +57,8 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What the paths of the API begin with.
+const API: &str = "/api/v1";
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The data listener's routes for one worker.
@@ -109,7 +111,8 @@ async fn identify(State(worker): State<Arc<Worker>>, mut response: Response<Body
 /// Answers one request, whatever it is.
 async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response<Body> {
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    worker.shared.gate.take_from_query(&mut parts);
     let id = request::own_id(&parts.headers).unwrap_or_else(|| worker.next_request_id());
     let outcome = match body.size_hint().exact().is_some_and(|length| length <= call::LARGE as u64) {
         true => outcome(&worker, &parts, body, &id).await,
@@ -158,9 +161,20 @@ fn client(worker: &Worker, parts: &Parts) -> Option<IpAddr> {
 }
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
-    let identity = &worker.own;
-    request::check_length(&parts.uri, worker.shared.max_url_bytes)?;
+    let shared = &worker.shared;
+    request::check_length(&parts.uri, shared.max_url_bytes)?;
     request::check_framing(&parts.headers, &body)?;
+    let path = parts.uri.path();
+    if path.strip_prefix(API).is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        request::check_source(&parts.uri, &parts.headers, shared.gate.is_closed(), &shared.hosts, &shared.origins.0)?;
+        return pages::page(worker, &parts.method, path);
+    }
+    let credential = shared.gate.credential(parts)?;
+    if matches!(credential, Credential::None) && shared.gate.is_closed() && socket::asks_later(parts) {
+        return socket::open_unknown(worker, parts, id);
+    }
+    let identity = &shared.gate.identify(&credential).await?;
+    request::check_source(&parts.uri, &parts.headers, !identity.is_anonymous(), &shared.hosts, &shared.origins.0)?;
     match idempotency::applies(parts) {
         false => route(worker, identity, parts, body, id).await,
         true => Box::pin(idempotency::answer(worker.clone(), identity.clone(), parts.clone(), body, id.clone())).await,
@@ -174,29 +188,22 @@ async fn route(
     body: Body,
     id: &HeaderValue,
 ) -> Result<Response<Body>, Error> {
-    let shared = &worker.shared;
-    request::check_source(&parts.uri, &parts.headers, &shared.hosts, &shared.origins.0)?;
-    let path = parts.uri.path();
-    let Some(rest) = path.strip_prefix("/api/v1").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
-        return pages::page(worker, &parts.method, path);
-    };
+    let rest = parts.uri.path().strip_prefix(API).unwrap_or_default();
     let rest = rest.strip_prefix('/').unwrap_or(rest);
     if rest == "ws" {
         return socket::open(worker, identity, None, parts, id);
     }
     let Some((name, rest)) = rest.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
-        return pages::about(worker, allowance(worker, identity, parts).as_deref(), parts, rest.trim_end_matches('/'));
+        return pages::about(worker, identity, allowance(worker, identity, parts).as_deref(), parts, rest.trim_end_matches('/'));
     };
     let Some(index) = worker.databases.iter().position(|database| database.name == name) else {
-        return Err(
-            Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
-        );
+        return Err(unknown_database());
     };
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
     let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
     let answered = call(incoming, rest, body).await.map_err(|error| {
-        incoming.scope().denied(known(worker, path), &error);
+        incoming.scope().denied(known(worker, parts.uri.path()), &error);
         Error { recorded: true, ..error }
     });
     let mut response = answered?;
@@ -267,6 +274,10 @@ fn method_not_allowed(allow: String) -> Error {
     let mut error = Error::new(Code::MethodNotAllowed, format!("allowed here: {allow}"));
     error.allow = Some(allow.into());
     error
+}
+
+fn unknown_database() -> Error {
+    Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
 }
 
 fn unknown_operation() -> Error {

@@ -43,6 +43,8 @@ async fn ready(State(workers): State<Arc<Workers>>, RawQuery(query): RawQuery) -
             })
             .collect();
         report["databases"] = databases.into();
+        let files = workers.shared.gate.files();
+        report["keyFiles"] = files.map(|(path, revision)| json!({ "path": path, "revision": revision })).collect();
     }
     (status, Json(report))
 }

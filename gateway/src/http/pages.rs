@@ -1,19 +1,24 @@
 //! What the gateway says of itself: its databases, the caller, the OpenAPI document, the meaning of errors.
 
-use std::{fmt::Write, sync::OnceLock};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     body::Body,
     http::{HeaderValue, Method, Response, request::Parts},
 };
+use dbx_crds::api_key::Time;
 use serde_json::json;
 
 use super::{docs, method_not_allowed, respond};
 use crate::{
+    auth::Identity,
     error::{Code, Error},
     operation,
     rates::Allowance,
-    worker::Worker,
+    worker::{Database, Worker},
 };
 
 /// The pages that are not under `/api/v1`.
@@ -22,14 +27,26 @@ pub(super) const PATHS: &[&str] = &["/asyncapi.json", "/openapi.json", "/docs/er
 /// A page that is only read.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 
-/// `/api/v1` and `/api/v1/whoami`.
-pub(super) fn about(worker: &Worker, allowance: Option<&Allowance>, parts: &Parts, name: &str) -> Result<Response<Body>, Error> {
-    let databases: Vec<_> = worker.databases.iter().map(|database| json!({ "name": database.name, "kind": database.kind })).collect();
+/// `/api/v1`, `/api/v1/whoami` and `/api/v1/{database}`, as a caller may know of them.
+pub(super) fn about(
+    worker: &Worker,
+    identity: &Identity,
+    allowance: Option<&Allowance>,
+    parts: &Parts,
+    name: &str,
+) -> Result<Response<Body>, Error> {
+    let is_known = |database: &&Arc<Database>| !identity.rights(database.index).is_none();
     let document = match name {
-        "" => json!({ "result": { "databases": databases } }),
+        "" => {
+            let known = worker.databases.iter().filter(is_known);
+            let databases: Vec<_> = known.map(|database| json!({ "name": database.name, "kind": database.kind })).collect();
+            json!({ "result": { "databases": databases } })
+        }
         "whoami" => json!({ "result": {
-            "identity": "anonymous",
-            "grants": [{ "databases": worker.databases.iter().map(|database| &database.name).collect::<Vec<_>>(), "access": ["all"] }],
+            "identity": identity.name,
+            "groups": identity.groups,
+            "until": identity.until.map(|until| Time::from(until).to_string()),
+            "grants": identity.grants,
             "limits": {
                 "maxBodyBytes": worker.shared.max_body_bytes,
                 "maxKeyBytes": worker.shared.max_key_bytes,
@@ -38,13 +55,11 @@ pub(super) fn about(worker: &Worker, allowance: Option<&Allowance>, parts: &Part
                 "rates": allowance.map_or_else(|| json!([]), Allowance::report),
             },
         } }),
-        _ if worker.database(name).is_some() => {
-            json!({ "result": { "name": name, "operations": operation::all().iter().map(|operation| operation.name).collect::<Vec<_>>() } })
-        }
         _ => {
-            return Err(
-                Error::new(Code::UnknownDatabase, "no database of this gateway has this name; `GET /api/v1` lists them").param("database")
-            );
+            let database = worker.database(name).filter(is_known).ok_or_else(super::unknown_database)?;
+            let rights = identity.rights(database.index);
+            let operations: Vec<_> = operation::ids().filter(|id| rights.may_call(*id)).map(|id| id.operation().name).collect();
+            json!({ "result": { "name": name, "operations": operations } })
         }
     };
     read_only(&parts.method, || respond::json(document.to_string()))

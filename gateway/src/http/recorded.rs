@@ -1,6 +1,8 @@
 //! What the audit log learns, wherever it is known best: of a call when it has been judged, of what goes on when it may begin, and
 //! of what is denied before either, when it is answered.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, request::Parts};
 use bytes::Bytes;
 
@@ -14,7 +16,9 @@ use crate::{
 
 impl<'a> Scope<'a> {
     fn who(&self) -> Who<'a> {
-        Who { id: self.id, identity: Some(&self.identity.name), client: self.client }
+        // Who has still to say who it is stands here as the gateway itself.
+        let is_known = !Arc::ptr_eq(self.identity, &self.worker.own);
+        Who { id: self.id, identity: is_known.then_some(&*self.identity.name), client: self.client }
     }
 
     /// Begins the record of a call that has been judged, if there is to be one; of a call that is refused it is the whole. The names,

@@ -26,12 +26,12 @@ pub(super) fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
     (!id.is_empty() && id.len() <= MAX_REQUEST_ID && id.as_bytes().iter().all(sane)).then(|| id.clone())
 }
 
-/// Refuses what a web page of somebody else's could send while no credential is asked for: a `Host` that is neither local,
-/// an IP address nor configured (DNS rebinding needs a name), and an `Origin` that is neither that host nor in the CORS list.
-pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, hosts: &[String], origins: &[String]) -> Result<(), Error> {
+/// Refuses what a web page of somebody else's could send: an `Origin` that is neither the host nor in the CORS list and, where no
+/// credential was shown, a `Host` that is neither local, an IP address nor configured (DNS rebinding needs a name).
+pub(super) fn check_source(uri: &Uri, headers: &HeaderMap, is_known: bool, hosts: &[String], origins: &[String]) -> Result<(), Error> {
     let host = uri.authority().map(|authority| authority.as_str()).or_else(|| headers.get(header::HOST)?.to_str().ok());
-    let allowed =
-        host.is_some_and(|host| is_local(host_name(host)) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host_name(host))));
+    let allowed = is_known
+        || host.is_some_and(|host| is_local(host_name(host)) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host_name(host))));
     if !allowed {
         return Err(
             Error::new(Code::Forbidden, "the gateway is not known by this name; add it to `hosts` in the configuration").param("Host")
@@ -263,7 +263,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert("origin", HeaderValue::from_static(origin));
         }
-        check_source(&Uri::from_static("/"), &headers, &["cache.shop.svc".into()], &["https://app.example".into()])
+        check_source(&Uri::from_static("/"), &headers, false, &["cache.shop.svc".into()], &["https://app.example".into()])
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::error::{Code, Error};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// What a credential has to be (RFC 6750), to who has shown none, and to who has shown one that is not taken.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"dbx\"");
+const CHALLENGE_AGAIN: HeaderValue = HeaderValue::from_static("Bearer realm=\"dbx\", error=\"invalid_token\"");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Browsers that came over TLS once come over nothing else for a year.
@@ -95,6 +98,10 @@ pub(super) fn problem(error: &Error, request_id: &HeaderValue) -> Response<Body>
         if let Some((policy, rest)) = limited.fields.clone() {
             insert_rate(&mut response, policy, rest);
         }
+    }
+    if error.code == Code::Unauthenticated {
+        let challenge = if error.param.is_none() { CHALLENGE } else { CHALLENGE_AGAIN };
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     if error.code == Code::UpgradeRequired {
         response.headers_mut().insert(header::UPGRADE, WEBSOCKET);

@@ -55,6 +55,8 @@ pub struct Stream {
     /// The end of the patience with a client that takes nothing; while it takes, there is none.
     stalled: Option<Pin<Box<Sleep>>>,
     outgoing: Outgoing,
+    /// How much more is read of a client that nobody knows yet.
+    readable: Option<usize>,
     /// The last answer had something in it that was taken, and nothing has been heard of the client since.
     unconfirmed: bool,
 }
@@ -72,8 +74,19 @@ impl Stream {
             heard: Arc::default(),
             stalled: None,
             outgoing: Outgoing::default(),
+            readable: None,
             unconfirmed: false,
         }
+    }
+
+    /// Reads no more than that, until [`read_freely`](Self::read_freely).
+    pub(super) fn read_at_most(&mut self, most: usize) {
+        self.readable = Some(most);
+    }
+
+    /// Reads as much as the client sends.
+    pub(super) fn read_freely(&mut self) {
+        self.readable = None;
     }
 
     /// From now on it carries something else, in which nothing is a refusal of hyper's.
@@ -136,6 +149,19 @@ impl Stream {
         SockRef::from(self.socket()).take_error().ok().flatten()
     }
 
+    fn poll_read_counted(&mut self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>, left: usize) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 1024];
+        let room = bytes.len().min(buffer.remaining()).min(left);
+        if room == 0 {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let mut read = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(&mut self.inner).poll_read(context, read.unfilled()))?;
+        buffer.put_slice(read.filled());
+        self.readable = Some(left - read.filled().len());
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_refuse(&mut self, context: &mut Context<'_>, written: usize) -> Poll<io::Result<usize>> {
         while let Some((message, at)) = &mut self.refusal
             && *at < message.len()
@@ -176,7 +202,10 @@ impl Stream {
 
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let read = match self.readable {
+            None => Pin::new(&mut self.inner).poll_read(context, buffer),
+            Some(left) => self.poll_read_counted(context, buffer, left),
+        };
         if read.is_ready() {
             self.heard.store(true, Relaxed);
         }

@@ -95,6 +95,13 @@ pub fn document() -> Value {
     call("transaction", list("calls", element), true);
     call("raw", list("command", json!({"type": ["string", "number"]})), true);
     call("session", json!({"type": "object", "maxProperties": 0}), false);
+    let token =
+        json!({"type": "string", "description": "A key or a token; only in the first frame of a socket that was opened without one"});
+    call(
+        "authenticate",
+        json!({"type": "object", "required": ["token"], "additionalProperties": false, "properties": {"token": token}}),
+        true,
+    );
     call("cancel", json!({"type": "object", "required": ["id"], "properties": {"id": {"type": ["integer", "string"]}}}), true);
     call("follow", place(), true);
     call("consume", consume(), true);

@@ -146,7 +146,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         params: &[SLOT],
         reply: Shape::Integer,
         mode: Mode::Call,
-        access: Access::open(&[Slow]),
+        access: Access::read(&[Slow]),
         idempotent: true,
         split: Split::Never,
         routes: &[],

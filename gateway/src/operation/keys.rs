@@ -1,7 +1,7 @@
 //! What works on keys of every type.
 
 use super::access::Category::{Blocking, Connection, Dangerous, Fast, Keyspace, List, Read, Set, Slow, Sortedset, Write};
-use super::param::Kind::{self, Base64, Bytes, Integer, Key, Text};
+use super::param::Kind::{self, Base64, Bytes, Integer, Key, OtherDatabase, Text};
 use super::param::{Count, Effect, Param, Role, Token};
 use super::route::Method::{Delete, Get, Patch};
 use super::route::{Choice, Projection, Route};
@@ -48,7 +48,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         params: &[
             Param::required("source", Key(Role::READ), "The key to copy"),
             Param::required("destination", Key(Role::WRITE), "The key to make"),
-            Param::option("db", "DB", Integer, "The database to put it in, by its number"),
+            Param::option("db", "DB", OtherDatabase, "The database to put it in, by its number"),
             Param::flag("replace", "REPLACE", "Overwrite what is there"),
         ],
         reply: Shape::Integer,
@@ -277,7 +277,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Keys,
         summary: "Moves a key to another database of the server",
         since: Since::both("1.0.0"),
-        params: &[Param::key(Role::READ_WRITE), Param::required("db", Integer, "The database, by its number")],
+        params: &[Param::key(Role::READ_WRITE), Param::required("db", OtherDatabase, "The database, by its number")],
         reply: Shape::Integer,
         mode: Mode::Call,
         access: Access::write(&[Keyspace, Write, Fast]),

@@ -26,6 +26,7 @@ pub(super) type Resources = BTreeMap<(&'static str, Method), Vec<(&'static Opera
 /// Errors that every call can end in.
 const ALWAYS: &[Code] = &[
     Code::InvalidArgument,
+    Code::Unauthenticated,
     Code::Forbidden,
     Code::UnknownDatabase,
     Code::NotAcceptable,

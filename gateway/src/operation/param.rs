@@ -61,6 +61,8 @@ pub enum Kind {
     Glob,
     /// A pattern that leads from what is found to other keys: a byte string.
     Elsewhere,
+    /// The number of another database of the server: a signed 64-bit integer.
+    OtherDatabase,
     /// Bytes that are never text: always in base64.
     Base64,
     /// A JSON document, as itself; sent as its text.

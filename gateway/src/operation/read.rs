@@ -49,7 +49,10 @@ impl Encoder<'_, '_> {
                 let word = literal(given, "It has to be a string")?;
                 self.limited(word.as_bytes())?;
             }
-            Kind::Integer => {
+            Kind::Integer | Kind::OtherDatabase => {
+                if matches!(kind, Kind::OtherDatabase) {
+                    self.mark(Place::Elsewhere);
+                }
                 let word = literal(given, NO_INTEGER)?;
                 if !is_integer(&word) {
                     return Err(invalid(NO_INTEGER));

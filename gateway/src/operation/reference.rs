@@ -134,7 +134,7 @@ fn kind(of: &Kind) -> String {
         Kind::Base64 => "string in base64".into(),
         Kind::Json => "any JSON".into(),
         Kind::Text => "text".into(),
-        Kind::Integer => "integer".into(),
+        Kind::Integer | Kind::OtherDatabase => "integer".into(),
         Kind::Cursor => "cursor".into(),
         Kind::Double => "number".into(),
         Kind::Flag | Kind::Modifier => "`true`".into(),

@@ -102,7 +102,7 @@ fn kind(of: &Kind) -> Value {
         Kind::Json => json!({}),
         Kind::Text => json!({"type": ["string", "number"]}),
         Kind::Cursor => json!({"type": ["string", "integer"], "pattern": "^[0-9]+$"}),
-        Kind::Integer => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
+        Kind::Integer | Kind::OtherDatabase => json!({"type": ["integer", "string"], "format": "int64", "pattern": "^-?[0-9]+$"}),
         Kind::Double => json!({"type": ["number", "string"], "format": "double"}),
         Kind::Flag | Kind::Modifier => json!({"type": "boolean"}),
         Kind::Choice(words) => json!({"type": "string", "enum": words.iter().map(|word| word.name).collect::<Vec<_>>()}),

@@ -19,7 +19,7 @@ use super::{
     bucket::{Bucket, Left, Rate},
     lease::{Empty, Lease, Shared},
 };
-use crate::auth::Identity;
+use crate::auth::{Identity, names};
 
 /// How many identities and addresses are remembered for each limit. Those that have not called for the longest are forgotten.
 const SUBJECTS: NonZeroUsize = NonZeroUsize::new(100_000).expect("more than nothing");
@@ -128,12 +128,8 @@ impl Limit {
 
     /// Whether it holds for calls of an identity to a database.
     pub(super) fn concerns(&self, identity: &Identity, database: usize) -> bool {
-        let named = |pattern: &String| match pattern.strip_suffix('*') {
-            Some("") => identity.name != "anonymous",
-            Some(start) => identity.groups.iter().chain([&identity.name]).any(|name| name.starts_with(start)),
-            None => identity.groups.iter().chain([&identity.name]).any(|name| name == pattern),
-        };
-        self.databases.get(database).copied().unwrap_or_default() && (self.to.is_empty() || self.to.iter().any(named))
+        let is_named = self.to.is_empty() || names(&self.to, &identity.name, &identity.groups);
+        is_named && self.databases.get(database).copied().unwrap_or_default()
     }
 
     /// What it counts the calls of an identity from an address to a database with.
@@ -271,8 +267,7 @@ mod tests {
             });
             let config: GatewayConfig = serde_json::from_value(text).unwrap();
             let limit = Limit::new(&config.rate_limits[0], &config);
-            let mut identity = Identity::new(name.to_owned(), None, Vec::new());
-            identity.groups.push("group:ops".to_owned());
+            let identity = Identity::new(name.to_owned(), vec!["group:ops".to_owned()], None, Vec::new(), Vec::new());
             assert!(!limit.concerns(&identity, 0), "it is not for that database");
             limit.concerns(&identity, 1)
         };

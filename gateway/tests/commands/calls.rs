@@ -66,7 +66,7 @@ fn value(kind: &Kind, name: &str, options: Option<usize>, version: Version) -> V
         Kind::Bytes | Kind::Text | Kind::Channel | Kind::Glob | Kind::Elsewhere => "1".into(),
         Kind::Json => 1.into(),
         Kind::Base64 => "AMABCgAmeOe20QER/A==".into(),
-        Kind::Integer => 1.into(),
+        Kind::Integer | Kind::OtherDatabase => 1.into(),
         Kind::Cursor => "0".into(),
         Kind::Double => 1.5.into(),
         Kind::Flag | Kind::Modifier => true.into(),

@@ -466,6 +466,7 @@ pub static DEFAULTS: &[(&str, &str, &str)] = &[
 
 /// Operations that need another grant than the server's categories and flags suggest.
 pub static CLASSES: &[(&str, Class, &str)] = &[
+    ("cluster_countkeysinslot", Class::Read, "It tells of keys, which everybody may not know of"),
     ("restore", Class::Write, "It writes one key, which a grant can name"),
     ("sort", Class::Write, "It is about keys that a grant can name; its patterns are checked on their own"),
     ("sort_ro", Class::Read, "As sort"),

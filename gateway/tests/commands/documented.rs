@@ -200,8 +200,8 @@ pub fn ours(param: &Param, version: Version) -> Option<String> {
 fn scalar(kind: &Kind) -> &'static str {
     match kind {
         Kind::Key(_) => "key",
-        Kind::Bytes | Kind::Text | Kind::Json | Kind::Base64 => "bytes",
-        Kind::Integer | Kind::Cursor => "integer",
+        Kind::Bytes | Kind::Channel | Kind::Glob | Kind::Elsewhere | Kind::Text | Kind::Json | Kind::Base64 => "bytes",
+        Kind::Integer | Kind::OtherDatabase | Kind::Cursor => "integer",
         Kind::Double => "double",
         _ => panic!("{kind:?} is not one value"),
     }

@@ -152,4 +152,6 @@ fn passwords_are_never_printed() {
         ]
     );
     assert_eq!(redact("a 'redis://u:p@w@h:1/0' and http://x/y"), "a 'redis://***@h:1/0' and http://x/y");
+    let key = dbx_crds::api_key::token::mint([7; 32], [0xab; 8]);
+    assert_eq!(redact(&format!("http://u:p@h, {:?}", key.text())), "http://***@h, \"dbx_abababababababab_***\"");
 }

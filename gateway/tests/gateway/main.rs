@@ -11,6 +11,7 @@ mod channels;
 mod collections;
 mod compression;
 mod conformance;
+mod credentials;
 mod databases;
 mod documentation;
 mod doors;

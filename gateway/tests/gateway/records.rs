@@ -383,3 +383,86 @@ fn requests_are_logged() {
     app.anonymous().get("strings/a").fails(404, "key_not_found", "");
     assert!(app.gateway.operations("/metrics").is_some_and(|metrics| !metrics.text().contains("dbx_log_dropped_total")));
 }
+
+const GRANTS: &[&str] = &[
+    "audit.keys=plain",
+    "auth.mode=none",
+    "auth.grants.0.to=anonymous",
+    "auth.grants.0.access=read,write,subscribe",
+    "auth.grants.0.keys=cart:*",
+    "auth.grants.0.channels=cart:*",
+];
+
+#[test]
+fn what_is_denied_is_recorded_once() {
+    for settings in
+        [&["audit.calls=denied"][..], &["audit.calls=admin", "limits.maxResultItems=100"], &["audit.calls=all", "auth.grants.0.prefix=t:"]]
+    {
+        let audited = Audited::start(&[GRANTS, settings].concat());
+        let client = audited.app.anonymous();
+        client.post("get", r#"{"key":"shop:1"}"#).fails(403, "forbidden", "");
+        client.get("strings/shop:1").fails(403, "forbidden", "");
+        client.get("keys/shop:1").fails(403, "forbidden", "");
+        client.post("config_get", r#"{"parameters":["maxmemory"]}"#).fails(403, "forbidden", "");
+        let calls = r#"[{"op":"get","args":{"key":"cart:1"}},{"op":"mget","args":{"keys":["cart:1","shop:1"]}}]"#;
+        assert_eq!(client.post("pipeline", format!("{{\"calls\":{calls}}}")).status, 200);
+        client.post("transaction", format!("{{\"calls\":{calls}}}")).fails(403, "forbidden", "calls[1]");
+        client.post("transaction", r#"{"watch":[{"key":"shop:1","absent":true}],"calls":[{"op":"ping"}]}"#).fails(
+            403,
+            "forbidden",
+            "watch[0]",
+        );
+        client.post("raw", r#"{"command":["GET","shop:1"]}"#).fails(403, "forbidden", "command");
+        client.post("raw", r#"{"command":["NONSENSE"]}"#).fails(403, "forbidden", "command");
+        client.with("If-Match", "*").put("strings/shop:1", r#"{"value":"2"}"#).fails(403, "forbidden", "");
+        client.get("channels/news").fails(403, "forbidden", "");
+        client.get("streams/shop:1?follow").fails(403, "forbidden", "");
+        let mut socket = client.socket("ws");
+        for (op, args) in [
+            ("get", json!({ "key": "shop:1" })),
+            ("subscribe", json!({ "channels": ["cart:1", "news"] })),
+            ("psubscribe", json!({ "patterns": ["*"] })),
+            ("follow", json!({ "key": "shop:1" })),
+            ("consume", json!({ "key": "shop:1", "group": "g", "consumer": "c" })),
+            ("monitor", json!({})),
+            ("raw", json!({ "command": ["GET", "shop:1"] })),
+        ] {
+            let answer = socket.call(json!({ "id": 1, "op": op, "args": args }));
+            assert_eq!(answer["error"]["code"], "forbidden", "{op}: {answer}");
+        }
+        socket.close();
+        let forbidden = |operation: &str, keys: Value| call(operation, keys, "forbidden");
+        let shop = || json!(["shop:1"]);
+        let expected = [
+            forbidden("get", shop()),
+            forbidden("get", shop()),
+            forbidden("memory_usage", shop()),
+            forbidden("config_get", Value::Null),
+            forbidden("mget", json!(["cart:1", "shop:1"])),
+            forbidden("mget", json!(["cart:1", "shop:1"])),
+            forbidden("get", shop()),
+            forbidden("get", shop()),
+            forbidden("raw", Value::Null),
+            forbidden("get", shop()),
+            forbidden("subscribe", json!(["news"])),
+            forbidden("follow", shop()),
+            forbidden("get", shop()),
+            forbidden("subscribe", json!(["cart:1", "news"])),
+            forbidden("psubscribe", json!(["*"])),
+            forbidden("follow", shop()),
+            forbidden("consume", shop()),
+            forbidden("monitor", Value::Null),
+            forbidden("get", shop()),
+        ];
+        let is_all = settings[0] == "audit.calls=all";
+        let calls = audited.calls(expected.len() + usize::from(is_all));
+        let (denied, rest): (Vec<_>, Vec<_>) = calls.into_iter().partition(|(_, _, outcome)| outcome == "forbidden");
+        assert_eq!(denied, expected, "{settings:?}");
+        // A prefix is not the caller's business.
+        let others = if is_all { vec![call("get", json!(["cart:1"]), "ok")] } else { Vec::new() };
+        assert_eq!(rest, others, "{settings:?}");
+        for record in audited.records(expected.len() + usize::from(is_all)) {
+            assert_eq!(record["identity"], "anonymous", "{record}");
+        }
+    }
+}

@@ -36,6 +36,11 @@ pub(super) struct Access {
     pub(super) everything: bool,
 }
 
+/// Whether every word of an `access` is one.
+pub fn check_access(words: &[String]) -> Result<(), String> {
+    Access::read(words).map(drop)
+}
+
 const CLASSES: [Class; 5] = [Class::Read, Class::Write, Class::Publish, Class::Subscribe, Class::Admin];
 
 impl Access {

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
 pub use raw::raw_names;
 
+pub use self::access::check_access;
 pub(crate) use self::glob::matches;
 use self::{access::Access, command::Change};
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
         Class, Group, Id, Operation,
         encode::{Mark, Marks, Place, Plan},
         param::{Kind, Param, Role},
-        position,
     },
     resp,
 };
@@ -95,13 +95,12 @@ enum Reach {
 }
 
 fn reach(operation: &Operation) -> Reach {
-    let names = |param: &Param| matches!(param.kind, Kind::Channel);
     let lists = |param: &Param| matches!(param.kind, Kind::Glob);
     match (operation.group, operation.access.class) {
+        _ if operation.params.iter().any(lists) => Reach::Listed,
         (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
         (_, Class::Open) => Reach::Named,
-        _ if operation.params.iter().any(lists) => Reach::Listed,
-        _ if position::has_keys(operation) || operation.params.iter().any(names) => Reach::Named,
+        _ if operation.params.iter().any(|param| raw::names(&param.kind)) => Reach::Named,
         _ => Reach::Everything,
     }
 }
@@ -135,7 +134,14 @@ impl Rights {
             }
             rights.prefix = prefix.as_ref().map(|prefix| Bytes::copy_from_slice(prefix.as_bytes()));
             let users = database.redis.iter().flat_map(|redis| &redis.users);
-            rights.backend_user = user.as_ref().and_then(|user| users.into_iter().position(|known| known.name == *user));
+            rights.backend_user = match user {
+                Some(user) => {
+                    let place = users.into_iter().position(|known| known.name == *user);
+                    // As anybody else, what only the server confines would not be confined at all.
+                    Some(place.ok_or_else(|| format!("`{}` has no backend user `{user}`", database.name))?)
+                }
+                None => None,
+            };
         }
         let whole = |rule: &Rule| rule.access.everything && rule.is_whole();
         rights.all = rights.denies.is_empty() && rights.prefix.is_none() && rights.allows.iter().any(whole);
@@ -213,6 +219,11 @@ impl Rights {
         // Without its arguments read, a change may show what was there.
         let plan = Plan { shape: id.operation().reply, columns: 0, idempotent: false, reads, mode };
         self.admit(id, &plan, &marks, command, 0)
+    }
+
+    /// Whether there is a way to call an operation that is not refused.
+    pub fn may_call(&self, id: Id) -> bool {
+        self.all || self.operation(id).is_ok()
     }
 
     /// Whether a caller may call an operation at all.
@@ -300,10 +311,11 @@ impl Rights {
             return Ok(());
         }
         self.anything(Some(id)).map_err(|_| {
-            forbidden(
-                "`by` and `gets` lead to keys that cannot be known beforehand, and the caller is confined to some; `#` and `nosort` do not"
-                    .into(),
-            )
+            let name = id.operation().name;
+            forbidden(format!(
+                "an argument of `{name}` leads to keys that cannot be known beforehand, and the caller is confined to some; of those of `sort`, `#` and \
+                 `nosort` do not"
+            ))
         })
     }
 

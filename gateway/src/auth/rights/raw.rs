@@ -35,9 +35,9 @@ fn ahead(operation: &Operation) -> Option<usize> {
 }
 
 /// Whether an argument can hold what rights are about.
-fn names(kind: &Kind) -> bool {
+pub(super) fn names(kind: &Kind) -> bool {
     match kind {
-        Kind::Key(_) | Kind::Channel | Kind::Glob | Kind::Elsewhere => true,
+        Kind::Key(_) | Kind::Channel | Kind::Glob | Kind::Elsewhere | Kind::OtherDatabase => true,
         Kind::List(of, _) => names(of),
         Kind::Pairs(left, right, _) => names(left) || names(right),
         Kind::Object(params) | Kind::Objects(params, _) | Kind::OneOf(params) => params.iter().any(|param| names(&param.kind)),
@@ -66,7 +66,7 @@ impl Walk<'_> {
             Kind::Key(role) => Some(Place::Key(*role)),
             Kind::Channel => Some(Place::Channel),
             Kind::Glob => Some(Place::Glob),
-            Kind::Elsewhere => Some(Place::Elsewhere),
+            Kind::Elsewhere | Kind::OtherDatabase => Some(Place::Elsewhere),
             _ => None,
         };
         (self.at < self.words.len()).then_some(())?;

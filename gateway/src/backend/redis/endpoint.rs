@@ -81,14 +81,25 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// The same server, as another ACL user.
+    pub fn of(&self, user: &config::BackendUser, secrets_dir: &Path) -> Self {
+        let password = Some(secret::text(user.password_from.clone(), secrets_dir));
+        let credentials = Credentials { username: Some(user.name.clone()), password };
+        Self { credentials, ..self.again() }
+    }
+
     /// Another server, to be reached in the same way.
     pub(super) fn at(&self, host: Host) -> Self {
+        Self { address: RedisAddress::Tcp(host), sentinel: Credentials::default(), database: 0, ..self.again() }
+    }
+
+    fn again(&self) -> Self {
         Self {
-            address: RedisAddress::Tcp(host),
+            address: self.address.clone(),
             tls: self.tls.clone(),
             credentials: self.credentials.clone(),
-            sentinel: Credentials::default(),
-            database: 0,
+            sentinel: self.sentinel.clone(),
+            database: self.database,
             client_name: self.client_name.clone(),
             connect_timeout: self.connect_timeout,
             reads_replica: false,

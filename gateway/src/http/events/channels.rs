@@ -127,7 +127,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     let topic = scope.begun(word, class, &[name], admit(scope.rights(), topic, observed))?;
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
-    let response = response(queue.clone(), place);
+    let response = response(queue.clone(), place, incoming.identity.clone());
     let (first, confirmed) = oneshot::channel();
     let id = incoming.id.to_str().unwrap_or_default().to_owned();
     let (identity, database) = (incoming.identity.clone(), incoming.database.index);

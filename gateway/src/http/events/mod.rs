@@ -23,6 +23,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Place;
 use crate::{
+    auth::Identity,
     error::{Code, Error},
     metrics::Counters,
     shared::Shared,
@@ -204,14 +205,19 @@ impl Inner {
 }
 
 /// The answer that a queue becomes.
-pub(super) fn response(queue: Arc<Queue>, place: Option<Place>) -> Response<Body> {
+pub(super) fn response(queue: Arc<Queue>, place: Option<Place>, identity: Arc<Identity>) -> Response<Body> {
     let shared = queue.shared.clone();
     shared.sockets.fetch_add(1, Relaxed);
     let mut heartbeat = tokio::time::interval(shared.ping_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
-    let stopping: BoxFuture<'static, ()> = Box::pin(async move { shared.drain.stopping().await });
-    described(Body::from_stream(Events { queue, place, heartbeat, stopping }))
+    let over: BoxFuture<'static, Bytes> = Box::pin(async move {
+        tokio::select! {
+            () = shared.drain.stopping() => format!("retry: {}\n\n", spread()).into(),
+            () = identity.over() => write("closed", None, &[br#"{"reason":"unauthenticated"}"#]),
+        }
+    });
+    described(Body::from_stream(Events { queue, place, heartbeat, over }))
 }
 
 /// An answer with the headers of an event stream.
@@ -231,7 +237,8 @@ struct Events {
     queue: Arc<Queue>,
     place: Option<Place>,
     heartbeat: Interval,
-    stopping: BoxFuture<'static, ()>,
+    /// The last words, once the gateway stops or the client's credential is not taken any more.
+    over: BoxFuture<'static, Bytes>,
 }
 
 impl Stream for Events {
@@ -239,8 +246,10 @@ impl Stream for Events {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let queue = self.queue.clone();
-        if !queue.lock().ended && self.stopping.as_mut().poll(context).is_ready() {
-            queue.end(format!("retry: {}\n\n", spread()).into());
+        if !queue.lock().ended
+            && let Poll::Ready(last) = self.over.as_mut().poll(context)
+        {
+            queue.end(last);
         }
         let mut inner = queue.lock();
         inner.task = Some(context.waker().clone());

@@ -66,7 +66,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
         }
     });
     queue.feed(Box::new(AbortOnDropHandle::new(task)));
-    Ok(response(queue, place))
+    Ok(response(queue, place, incoming.identity.clone()))
 }
 
 async fn follow(mut follower: Follower, queue: &Arc<Queue>, encoding: Encoding) -> Result<(), Error> {

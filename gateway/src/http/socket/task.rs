@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ use tokio_tungstenite::{
 
 use super::{
     super::stream::Stream,
-    WRITE,
+    NOT_KNOWN, WRITE,
     call::{Answer, Caller},
     flow::Flow,
     frame::Id,
@@ -117,6 +117,8 @@ pub(super) struct Socket {
     /// When it begins to drain, and when it waits no longer for calls that run.
     drains_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// When the client's credential ends.
+    known_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     draining: Option<BoxFuture<'static, ()>>,
     watching: Option<BoxFuture<'static, ()>>,
@@ -129,7 +131,10 @@ impl Socket {
     pub(super) fn new(stream: WebSocketStream<TokioIo<Stream>>, caller: Arc<Caller>) -> Self {
         let shared = caller.worker.shared.clone();
         shared.sockets.fetch_add(1, Relaxed);
-        let now = Instant::now();
+        let (now, identity) = (Instant::now(), caller.identity.clone());
+        let left = identity.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        let ends = left.and_then(|left| now.checked_add(left));
+        let look = now + shared.ping_interval.min(shared.idle_timeout);
         let mailbox = Mailbox::new(shared.clone());
         Self {
             stream,
@@ -153,8 +158,14 @@ impl Socket {
             asked: now,
             drains_at: None,
             ends_at: None,
-            timer: Box::pin(tokio::time::sleep(shared.ping_interval.min(shared.idle_timeout))),
-            draining: Some(Box::pin(async move { shared.drain.draining().await })),
+            known_until: ends,
+            timer: Box::pin(tokio::time::sleep_until(ends.map_or(look, |ends| look.min(ends)))),
+            draining: Some(Box::pin(async move {
+                tokio::select! {
+                    () = shared.drain.draining() => {}
+                    () = identity.withdrawn() => {}
+                }
+            })),
             watching: None,
             received: 0,
             sent: 0,
@@ -172,6 +183,9 @@ impl Socket {
         }
         if self.drains_at.is_none() && self.caller.worker.shared.drain.is_draining() {
             self.plan_drain();
+        }
+        if self.caller.identity.is_withdrawn() {
+            self.close(NOT_KNOWN, "the credential is not taken any more");
         }
         for _ in 0..ROUNDS {
             self.look(context);
@@ -206,6 +220,10 @@ impl Socket {
             match self.state {
                 State::Closing(until) if now >= until => self.state = State::Ending,
                 State::Closing(until) => next = until,
+                State::Running | State::Draining if self.known_until.is_some_and(|until| now >= until) => {
+                    self.close(NOT_KNOWN, "the credential has ended");
+                    next = now + FAREWELL;
+                }
                 State::Running | State::Draining if now >= self.heard + shared.idle_timeout => {
                     self.close(CloseCode::Away, "silent for too long");
                     next = now + FAREWELL;
@@ -229,6 +247,7 @@ impl Socket {
                         let _ = Pin::new(&mut self.stream).start_send(Message::Ping(Bytes::new()));
                         self.unflushed = true;
                     }
+                    next = self.known_until.map_or(next, |until| next.min(until));
                 }
                 State::Ending => {}
             }

@@ -149,6 +149,31 @@ fn clients_show_certificates() {
 }
 
 #[test]
+fn certificates_say_who_calls() {
+    let authority = authority();
+    authority.sign("web", "web.shop", 2100);
+    let grants = r#"auth.grants=[{ to: ["certificate:web.*"], access: [read] }]"#.to_owned();
+    let mut settings = settings(&authority);
+    settings.extend([authority.setting("listen.tls.clientCaFrom", "ca.pem"), "listen.tls.clientCertificates=optional".to_owned()]);
+    settings.extend(["auth.mode=required".to_owned(), grants]);
+    let app = start(&settings);
+    let status = |caller: &Caller, method: &str, path: &str, body: Option<&[u8]>| {
+        let request = app.anonymous().request(method, path, body);
+        Connection::over(caller.dial(&app).unwrap()).exchange(&request).unwrap()
+    };
+    let web = Caller::new(&authority).showing(&authority, "web");
+    assert_eq!(status(&web, "GET", "/api/v1/whoami", None).json()["result"]["identity"], "certificate:web.shop");
+    assert_eq!(status(&web, "GET", "keys/nothing", None).status, 404);
+    assert_eq!(status(&web, "PUT", "strings/a", Some(br#"{"value":"1"}"#)).status, 403);
+    assert_eq!(status(&Caller::new(&authority), "GET", "keys/nothing", None).status, 401);
+    // What is said in words counts for more than the certificate, which browsers show by themselves.
+    let request = app.anonymous().with("Authorization", "Bearer nonsense").request("GET", "keys/nothing", None);
+    assert_eq!(Connection::over(web.dial(&app).unwrap()).exchange(&request).unwrap().status, 401);
+    let request = app.anonymous().with("Origin", "https://evil.example").request("GET", "keys/nothing", None);
+    assert_eq!(Connection::over(web.dial(&app).unwrap()).exchange(&request).unwrap().status, 403);
+}
+
+#[test]
 fn new_files_are_used_without_a_restart() {
     let authority = authority();
     let app = start(&settings(&authority));

@@ -70,6 +70,11 @@ impl Socket {
         if &*frame.op == "cancel" {
             return self.cancel(id, frame);
         }
+        if &*frame.op == "authenticate" {
+            return Err(
+                Error::new(Code::Conflict, "the client of this socket is known already; another one needs another socket").param("op")
+            );
+        }
         if self.open.contains_key(id) {
             return Err(Error::new(Code::Conflict, "another call with this id is running").param("id"));
         }

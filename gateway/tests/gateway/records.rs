@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{App, Events, Gateway, Redis, SOON, until};
+use crate::support::{App, Events, Gateway, Keys, Redis, SOON, until};
 
 const DROPPED: &str = "dbx_log_dropped_total{log=\"audit\"}";
 
@@ -465,4 +465,36 @@ fn what_is_denied_is_recorded_once() {
             assert_eq!(record["identity"], "anonymous", "{record}");
         }
     }
+}
+
+#[test]
+fn who_is_not_known_is_recorded_without_a_name() {
+    let mut keys = Keys::new();
+    let key = keys.add("web", &["grants: [{ access: [read], keys: ['cart:*'] }]"]);
+    let audited = Audited::start(&["auth.mode=required", &keys.source(), "audit.calls=denied", "audit.keys=plain"]);
+    let client = audited.app.anonymous();
+    let known = client.with("Authorization", &format!("Bearer {key}"));
+    known.post("get", r#"{"key":"cart:1"}"#).is(r#"{"result":null}"#);
+    known.post("get", r#"{"key":"shop:1"}"#).fails(403, "forbidden", "");
+    assert_eq!(client.get("strings/cart:1").status, 401);
+    assert_eq!(client.with("Authorization", "Bearer nonsense").get("strings/cart:1").status, 401);
+    let mut socket = client.socket("ws");
+    socket.call(json!({ "id": 1, "op": "authenticate", "args": { "token": "nonsense" } }));
+    assert_eq!(socket.closed().0, 4401);
+    let mut socket = client.socket("ws");
+    socket.call(json!({ "id": 1, "op": "authenticate", "args": { "token": key } }));
+    socket.call(json!({ "id": 2, "op": "get", "args": { "key": "shop:1" } }));
+    socket.close();
+    let records = audited.records(5);
+    let found: Vec<_> = records.iter().map(|record| (&record["identity"], &record["path"], &record["outcome"])).collect();
+    let (web, none, strings, socket) = (json!("key:web"), Value::Null, json!("/api/v1/redis/strings"), json!("/ws"));
+    let (forbidden, unauthenticated) = (json!("forbidden"), json!("unauthenticated"));
+    let expected = [
+        (&web, &none, &forbidden),
+        (&none, &strings, &unauthenticated),
+        (&none, &strings, &unauthenticated),
+        (&none, &socket, &unauthenticated),
+        (&web, &none, &forbidden),
+    ];
+    assert_eq!(found, expected);
 }

@@ -10,17 +10,14 @@ use std::{
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, Gateway, Redis, SOON, until};
+use crate::support::{App, Client, Gateway, Keys, Redis, SOON, until};
 
 /// Each can be found in any text, and nothing else is like it.
 const PASSWORD: &str = "s3cretpassw0rd";
-const TOKEN: &str = "dbx_t0kenofmine_0123456789";
+const WRONG_TOKEN: &str = "dbx_t0kenofmine_0123456789";
 const QUERY_TOKEN: &str = "quer1edt0ken";
 const KEY: &str = "k3yofsomebody";
 const VALUE: &str = "v4lueofsomebody";
-
-/// What must be nowhere.
-const SECRETS: [&str; 3] = [PASSWORD, TOKEN, QUERY_TOKEN];
 
 /// Everything that came out, by where.
 #[derive(Default)]
@@ -52,8 +49,8 @@ fn ask(client: &Client, answers: &mut Written, method: &str, path: &str, body: O
     response.status
 }
 
-fn call_in_every_way(app: &App, answers: &mut Written) {
-    let client = app.anonymous().with("Authorization", &format!("Bearer {TOKEN}")).with("Cookie", &format!("session={TOKEN}"));
+fn call_in_every_way(app: &App, token: &str, answers: &mut Written) {
+    let client = app.anonymous().with("Authorization", &format!("Bearer {token}")).with("Cookie", &format!("session={token}"));
     let strings = format!("strings/{KEY}");
     let mut ask = |client: &Client, method: &str, path: &str, body: Option<&str>| ask(client, answers, method, path, body);
     // What is good.
@@ -68,10 +65,17 @@ fn call_in_every_way(app: &App, answers: &mut Written) {
     assert_eq!(ask(&client, "POST", "raw", Some(&json!({ "command": ["GET", KEY] }).to_string())), 200);
     let transaction = json!({ "watch": [{ "key": KEY, "equals": VALUE }], "calls": [{ "op": "get", "args": { "key": KEY } }] });
     assert_eq!(ask(&client, "POST", "transaction", Some(&transaction.to_string())), 200);
-    assert_eq!(ask(&client.with("Idempotency-Key", TOKEN), "PUT", &strings, Some(&value)), 200);
+    assert_eq!(ask(&client.with("Idempotency-Key", WRONG_TOKEN), "PUT", &strings, Some(&value)), 200);
+    assert_eq!(ask(&app.anonymous(), "GET", &format!("{strings}?token={token}"), None), 200);
     // What is refused, and what is nonsense.
-    assert_eq!(ask(&client.with("Host", "elsewhere"), "GET", &strings, None), 403);
+    assert_eq!(ask(&client, "GET", "strings/elsewhere", None), 403);
     assert_eq!(ask(&client.with("Origin", "https://elsewhere"), "GET", &strings, None), 403);
+    for credential in [format!("Bearer {WRONG_TOKEN}"), format!("Bearer {token}0"), format!("Basic {token}"), token.to_owned()] {
+        assert_eq!(ask(&app.anonymous().with("Authorization", &credential), "GET", &strings, None), 401);
+    }
+    for query in [QUERY_TOKEN.to_owned(), format!("{token}0"), format!("{token}&token={token}")] {
+        assert!(ask(&app.anonymous(), "GET", &format!("{strings}?token={query}"), None) >= 400);
+    }
     assert_eq!(ask(&client, "POST", "lpush", Some(&json!({ "key": KEY, "elements": [VALUE] }).to_string())), 409);
     assert_eq!(ask(&client, "POST", "incr", Some(&named)), 422);
     for path in [
@@ -92,7 +96,7 @@ fn call_in_every_way(app: &App, answers: &mut Written) {
     }
     ask(&client, "POST", "raw", Some(&json!({ "command": ["AUTH", PASSWORD] }).to_string()));
     // Over a socket, where what comes after the opening has no headers.
-    let mut socket = client.with("Sec-WebSocket-Protocol", &format!("dbx.v1, dbx.bearer.{TOKEN}")).socket("ws");
+    let mut socket = app.anonymous().with("Sec-WebSocket-Protocol", &format!("dbx.v1, dbx.bearer.{token}")).socket("ws");
     for frame in [
         json!({ "id": 1, "op": "get", "args": { "key": KEY } }),
         json!({ "id": 2, "op": "set", "args": { "key": KEY, "value": VALUE } }),
@@ -110,6 +114,12 @@ fn call_in_every_way(app: &App, answers: &mut Written) {
     socket.send(&format!("{{{VALUE}"));
     let (_, reason) = socket.closed();
     answers.add("the reason of a close", reason);
+    for shown in [WRONG_TOKEN.to_owned(), format!("{token}0")] {
+        let mut socket = app.anonymous().socket("ws");
+        let answer = socket.call(json!({ "id": 1, "op": "authenticate", "args": { "token": shown } }));
+        answers.add("an answer over a socket", answer.to_string());
+        answers.add("the reason of a close", socket.closed().1);
+    }
 }
 
 fn run(folder: &Path, arguments: &[&str], settings: &[String]) -> (bool, Vec<u8>) {
@@ -126,6 +136,8 @@ fn nothing_that_is_written_holds_a_secret_a_key_or_a_value() {
         let folder = tempfile::tempdir().unwrap();
         let (audit, secret) = (folder.path().join("audit"), folder.path().join("password"));
         fs::write(&secret, format!("{PASSWORD}\n")).unwrap();
+        let mut book = Keys::new();
+        let token = book.add("web", &["grants: [{ access: [all], keys: ['k3y*'], channels: ['k3y*', elsewhere] }, { access: [admin] }]"]);
         let redis = Redis::with(&["--requirepass", PASSWORD]);
         let settings = [
             format!("audit.file={}", audit.display()),
@@ -133,6 +145,9 @@ fn nothing_that_is_written_holds_a_secret_a_key_or_a_value() {
             "audit.calls=all".to_owned(),
             "log.level=trace".to_owned(),
             "drain.propagation=0s".to_owned(),
+            "auth.mode=required".to_owned(),
+            "auth.tokenInQuery=true".to_owned(),
+            book.source(),
             format!("databases.0.redis.passwordFrom.file={}", secret.display()),
         ];
         let output = folder.path().join("output");
@@ -142,7 +157,7 @@ fn nothing_that_is_written_holds_a_secret_a_key_or_a_value() {
         until("readiness", SOON, || gateway.is_ready().then_some(()));
         let mut app = App { gateway, redis };
         let (mut written, mut answers) = (Written::default(), Written::default());
-        call_in_every_way(&app, &mut answers);
+        call_in_every_way(&app, &token, &mut answers);
         written.add("the metrics", app.gateway.operations("/metrics").unwrap().body);
         written.add("the readiness", app.gateway.operations("/readyz?verbose").unwrap().body);
         app.gateway.signal("TERM");
@@ -177,8 +192,11 @@ fn nothing_that_is_written_holds_a_secret_a_key_or_a_value() {
         written.holds_none_of(&[KEY, VALUE]);
         answers.holds_none_of(&[VALUE]);
         written.add("the audit log", recorded);
-        written.holds_none_of(&SECRETS);
-        answers.holds_none_of(&SECRETS);
+        // The id of a key is no secret.
+        let secret = token.rsplit('_').next().unwrap();
+        for all in [&written, &answers] {
+            all.holds_none_of(&[PASSWORD, WRONG_TOKEN, QUERY_TOKEN, &token, secret]);
+        }
         let values = Written(written.0.split_off(written.0.len() - 1));
         values.holds_none_of(&[VALUE]);
     }

@@ -180,7 +180,7 @@ impl Options {
             None => Ok((plan, trail)),
             Some(refusal) => {
                 out.truncate(start);
-                trail.judged(Err(refusal))
+                Err(trail.refused(refusal))
             }
         }
     }
@@ -367,7 +367,7 @@ pub(super) fn start(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options
         let (plan, trail) = options.encode_any(scope, id, arguments, scratch)?;
         let refused = refusal(plan.mode).or_else(|| (options.accept == Media::Bytes && !plan.shape.is_one_value()).then(no_bytes));
         if let Some(refusal) = refused {
-            return trail.judged(Err(refusal)).map(|(queued, _)| queued);
+            return Err(trail.refused(refusal));
         }
         if let (Mode::Blocking(_), Some(patience)) = (plan.mode, options.patience) {
             let command = Bytes::copy_from_slice(scratch);
@@ -376,9 +376,10 @@ pub(super) fn start(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options
         }
         let script = scripts::keep(id, scratch);
         scripts::by_hash(database, id, scratch);
-        let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
-        let (sent, trail) = trail.judged(sent.map_err(|failure| failure.error(plan.idempotent)))?;
-        Ok(Queued { plan, sent, script, trail })
+        match options.submit(database, scratch, smallvec![!operation.changes()]) {
+            Ok(sent) => Ok(Queued { plan, sent, script, trail }),
+            Err(failure) => Err(trail.refused(failure.error(plan.idempotent))),
+        }
     })
 }
 

@@ -202,11 +202,13 @@ async fn route(
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
     let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
-    let answered = call(incoming, rest, body).await.map_err(|error| {
-        incoming.scope().denied(known(worker, parts.uri.path()), &error);
-        Error { recorded: true, ..error }
-    });
-    let mut response = answered?;
+    let mut response = match call(incoming, rest, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            incoming.scope().denied(known(worker, parts.uri.path()), &error);
+            return Err(Error { recorded: true, ..error });
+        }
+    };
     if let Some(allowance) = &allowance {
         allowance.owe(index, response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default());
         if let Some((policy, rest)) = allowance.tightest(index) {

@@ -140,14 +140,17 @@ impl Trail {
     pub fn judged<T>(self, outcome: Result<T, Error>) -> Result<(T, Self), Error> {
         match outcome {
             Ok(value) => Ok((value, self)),
-            Err(mut error) => {
-                if self.0.is_some() {
-                    error.recorded = true;
-                    self.end(Some(error.code));
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    /// Ends the record of a call that may not be made.
+    pub fn refused(self, mut error: Error) -> Error {
+        if self.0.is_some() {
+            error.recorded = true;
+            self.end(Some(error.code));
+        }
+        error
     }
 
     fn write(&mut self, outcome: &str) {

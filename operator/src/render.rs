@@ -14,6 +14,17 @@ pub const REDIS_USER: &str = "dbx";
 /// The key of the password in a managed Redis' Secret.
 pub const PASSWORD_KEY: &str = "password";
 
+/// Where Secrets and ConfigMaps are mounted inside a pod.
+pub const DIRECTORY: &str = "/etc/dbx/secrets";
+/// The key of the file of keys in its ConfigMap.
+pub const KEYS_FILE: &str = "keys.yaml";
+
+/// Where a gateway that asks for credentials finds the keys that the operator makes.
+pub fn keys_source(gateway: &str) -> SecretSource {
+    let key_ref = KeyRef { name: names::keys(gateway), key: KEYS_FILE.into() };
+    SecretSource { config_map_key_ref: Some(key_ref), ..SecretSource::default() }
+}
+
 /// A rendered file and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {

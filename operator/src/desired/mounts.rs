@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbx_crds::config::GatewayConfig;
+use dbx_crds::config::SecretSource;
 use serde_json::{Value, json};
 
-use crate::names;
-
-const DIRECTORY: &str = "/etc/dbx/secrets";
+use crate::{names, render::DIRECTORY};
 
 /// The keys that are named of one object.
 #[derive(Default)]
@@ -18,9 +16,9 @@ struct Named<'a> {
 }
 
 /// Volumes and mounts, in the order of the names.
-pub(super) fn mounts(config: &GatewayConfig) -> (Vec<Value>, Vec<Value>) {
+pub(super) fn mounts<'a>(sources: impl IntoIterator<Item = &'a SecretSource>) -> (Vec<Value>, Vec<Value>) {
     let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
-    for (_, source) in config.sources() {
+    for source in sources {
         if let Some(reference) = &source.secret_key_ref {
             named.entry(&reference.name).or_default().secret.insert(&reference.key);
         }

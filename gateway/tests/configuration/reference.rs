@@ -10,8 +10,6 @@ use crate::{given, nothing};
 /// A value for a setting by what the reference says it wants.
 fn sample(path: &str, wants: &str) -> Value {
     match (path, wants) {
-        ("audit.calls", _) => json!("all"),
-        ("audit.keys", _) => json!("plain"),
         ("auth.mode", _) => json!("none"),
         ("listen.data" | "listen.operations", _) => json!("127.0.0.1:4000"),
         ("listen.forwarded", _) => json!("x-forwarded-for"),

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use dbx_crds::{config::GatewayConfig, gateway::DbxGateway};
+use dbx_crds::{api_key::DbxApiKey, config::GatewayConfig, gateway::DbxGateway};
 use serde_json::Value;
 
 fn documents(path: &str) -> Vec<Value> {
@@ -34,8 +34,17 @@ fn rights_are_the_least_that_will_do() {
 
 #[test]
 fn examples_are_valid() {
-    for (file, names) in [("quickstart", vec!["quickstart"]), ("existing-redis", vec!["cache-api"])] {
+    for (file, names, keys) in [
+        ("quickstart", vec!["quickstart"], 1),
+        ("existing-redis", vec!["cache-api"], 0),
+        ("service-accounts", vec!["accounts"], 0),
+        ("tenants", vec!["tenants"], 2),
+    ] {
         let documents = documents(&format!("manifests/examples/{file}.yaml"));
+        let found = documents.iter().filter(|document| document["kind"] == "DbxApiKey");
+        let found: Vec<DbxApiKey> = found.map(|document| serde_json::from_value(document.clone()).unwrap()).collect();
+        assert_eq!(found.len(), keys, "{file}");
+        assert!(found.iter().all(|key| names.contains(&key.spec.gateway_ref.name.as_str())), "{file}");
         let gateways = documents.into_iter().filter(|document| document["kind"] == "DbxGateway");
         let gateways: Vec<DbxGateway> = gateways.map(|document| serde_json::from_value(document).unwrap()).collect();
         assert_eq!(gateways.iter().map(|gateway| gateway.metadata.name.as_deref().unwrap()).collect::<Vec<_>>(), names);

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{Input, Kind, Object, config_map, image, inside, mounts::mounts, object, outside, pull_secrets, seconds, service_account};
+use super::{
+    Input, Kind, Object, config_map, image, inside,
+    mounts::{api_access, mounts},
+    object, outside, pull_secrets, seconds, service_account,
+};
 use crate::{
     names,
-    render::{DATA_PORT, OPERATIONS_PORT, keys_source},
+    render::{DATA_PORT, OPERATIONS_PORT},
 };
 
 /// The user that the gateway's image runs as.
@@ -25,9 +29,13 @@ pub(super) fn desired(input: Input<'_>) -> Object {
     labels.extend(names::labels(&name, "gateway"));
     labels.insert(names::CONFIG_HASH, input.rendered.hash.clone());
 
-    let keys = input.keys.map(|_| keys_source(&name));
-    let sources = input.rendered.config.sources();
-    let (mut volumes, mut volume_mounts) = mounts(sources.iter().map(|(_, source)| *source).chain(&keys));
+    let config = &input.rendered.config;
+    let (mut volumes, mut volume_mounts) = mounts(config.sources().into_iter().map(|(_, source)| source));
+    if config.auth.jwt.iter().any(|issuer| issuer.kubernetes.is_some()) {
+        let (volume, mount) = api_access();
+        volumes.push(volume);
+        volume_mounts.push(mount);
+    }
     volumes.insert(0, json!({ "name": "config", "configMap": { "name": config_map::name(input) } }));
     volume_mounts.insert(0, json!({ "name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": true }));
     volumes.extend(spec.extra_volumes.iter().map(|volume| json!(volume)));

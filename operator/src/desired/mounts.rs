@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{names, render::DIRECTORY};
 
+/// Where programs in a pod look for what reaches the API server.
+const API_ACCESS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// The keys that are named of one object.
 #[derive(Default)]
 struct Named<'a> {
@@ -27,6 +30,15 @@ pub(super) fn mounts<'a>(sources: impl IntoIterator<Item = &'a SecretSource>) ->
         }
     }
     named.iter().map(|(name, keys)| (volume(name, keys), mount(name))).unzip()
+}
+
+/// What a pod needs to ask the API server for the keys that ServiceAccounts' tokens are signed by: a token of its own, which may do
+/// nothing else, and the server's CA.
+pub(super) fn api_access() -> (Value, Value) {
+    let token = json!({ "serviceAccountToken": { "path": "token", "expirationSeconds": 3600 } });
+    let ca = json!({ "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } });
+    let volume = json!({ "name": "secret-api", "projected": { "sources": [token, ca] } });
+    (volume, json!({ "name": "secret-api", "mountPath": API_ACCESS, "readOnly": true }))
 }
 
 fn volume(name: &str, keys: &Named<'_>) -> Value {

@@ -118,6 +118,22 @@ fn what_is_not_said_is_not_there() {
 }
 
 #[test]
+fn who_believes_tokens_of_the_cluster_can_ask_it_for_its_keys() {
+    let mounts = |jwt: &str| {
+        let spec =
+            format!("{{ config: {{ databases: [{{ name: a, redis: {{ url: 'redis://a' }} }}], auth: {{ mode: none, jwt: {jwt} }} }} }}");
+        let objects = objects(&spec, &settings());
+        let pod = objects.iter().find(|object| object.kind == Kind::Deployment).unwrap().body["spec"]["template"]["spec"].clone();
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        let sources = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "secret-api");
+        sources.map(|volume| volume["projected"]["sources"].to_string())
+    };
+    assert_eq!(mounts("[]"), None);
+    let sources = mounts("[{ kubernetes: {} }]").unwrap();
+    assert!(sources.contains("serviceAccountToken") && sources.contains("kube-root-ca.crt"), "{sources}");
+}
+
+#[test]
 fn keys_change_a_file_of_their_own_and_no_pod() {
     let spec = "{ config: { databases: [{ name: a, redis: { url: 'redis://a' } }], auth: { mode: required } } }";
     let of = |keys: &str, kind: Kind, name: &str| {

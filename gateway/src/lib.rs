@@ -17,6 +17,7 @@ pub mod operation;
 pub mod peer;
 pub mod probe;
 pub mod rates;
+pub mod record;
 pub mod resp;
 pub mod scripts;
 pub mod shared;

@@ -16,7 +16,7 @@ pub use mistake::{ConfigError, Source, redact};
 pub use path::Path;
 pub use reference::{Setting, reference, settings};
 
-use dbx_crds::config::{AuthMode, GatewayConfig, RedisUrl};
+use dbx_crds::config::{GatewayConfig, RedisUrl};
 use serde_json::json;
 
 use crate::{auth, cli::Settings};
@@ -131,12 +131,6 @@ fn judge(layers: &mut Layers) -> Option<GatewayConfig> {
         let path = Path::parse(&invalid.path);
         let source = layers.source(&path);
         layers.refuse(&path, &source, invalid.message);
-    }
-    if config.auth.mode == Some(AuthMode::Required) {
-        let path = Path::parse("auth.mode");
-        let source = layers.source(&path);
-        let message = "`required` is not available in this version, which has no credentials yet; `none` lets everybody call who can reach the gateway";
-        layers.refuse(&path, &source, message);
     }
     for index in 0..config.databases.len() {
         let path = Path::parse(&format!("databases.{index}.redis.url"));

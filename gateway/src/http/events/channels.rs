@@ -24,7 +24,7 @@ use crate::{
         resource::KEY_BASE64,
         respond, unknown_operation,
     },
-    operation::{self, encode::Encoding, event, observe},
+    operation::{self, Class, encode::Encoding, event, observe},
     resp::{Item, Reader},
     worker::Database,
 };
@@ -116,7 +116,15 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     if key_events {
         check_notifications(incoming.database).await?;
     }
-    let topic = admit(incoming.scope().rights(), topic, observed)?;
+    let scope = incoming.scope();
+    let (word, class) = match (&observed, topic.kind) {
+        (Some(_), _) => ("observe", Class::Read),
+        (None, Kind::Pattern) => ("psubscribe", Class::Subscribe),
+        (None, Kind::Shard) => ("ssubscribe", Class::Subscribe),
+        (None, _) => ("subscribe", Class::Subscribe),
+    };
+    let name = observed.clone().unwrap_or_else(|| topic.name.clone());
+    let topic = scope.begun(word, class, &[name], admit(scope.rights(), topic, observed))?;
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
     let response = response(queue.clone(), place, incoming.identity.clone());

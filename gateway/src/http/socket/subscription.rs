@@ -28,6 +28,7 @@ use crate::{
     backend::channels::{Event, Kind, Message, Topic},
     error::{self, Code, Delivery, Error},
     operation::{
+        Class,
         arguments::{Arguments, Given},
         encode::Encoding,
         event, find, observe,
@@ -144,14 +145,16 @@ impl Subscription {
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
-        let rights = caller.scope(database).rights();
+        let scope = caller.scope(database);
+        let rights = scope.rights();
         let (names, slow, observed) = match kind {
             Kind::Everywhere => {
                 let given: Observing<'_> = request::document(document, "args", OBSERVING)?;
                 let keys = words(caller, database, "psubscribe", &Arguments::of("patterns", given.keys), &options);
                 let keys = keys.map_err(|error| error.param("keys"))?;
                 let glob = |glob: Bytes| rights.observed(glob).map(|glob| observe::topic(&glob).name);
-                let names = keys.into_iter().map(glob).collect::<Result<Vec<_>, _>>()?;
+                let names = keys.iter().cloned().map(glob).collect();
+                let names: Vec<_> = scope.begun(OBSERVE, Class::Read, &keys, names)?;
                 let events = given.events.unwrap_or_default().into_iter().map(Cow::into_owned).collect();
                 (names, Slow::read(given.slow.as_deref())?, Some(events))
             }
@@ -168,7 +171,8 @@ impl Subscription {
                     _ => rights.channel(operation, name),
                 };
                 let names = words(caller, database, &frame.op, &arguments, &options)?;
-                (names.into_iter().map(admit).collect::<Result<Vec<_>, _>>()?, slow, None)
+                let admitted = names.iter().cloned().map(admit).collect();
+                (scope.begun(&frame.op, Class::Subscribe, &names, admitted)?, slow, None)
             }
         };
         let checked = observed.is_none();

@@ -248,16 +248,14 @@ impl Drop for Socket {
         let sent = self.line.lock().sent;
         worker.shared.sockets.fetch_sub(1, Relaxed);
         worker.counters.sockets.close(self.code, self.received, sent);
-        if worker.shared.access_log {
-            tracing::info!(
-                target: "dbx_gateway::access",
-                request = self.caller.id,
-                code = self.code,
-                received = self.received,
+        if let Some(access) = &worker.access {
+            access.socket(&crate::record::Socket {
+                id: &self.caller.id,
+                code: self.code,
+                received: self.received,
                 sent,
-                milliseconds = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "socket"
-            );
+                milliseconds: u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
         }
     }
 }

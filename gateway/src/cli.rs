@@ -1,6 +1,7 @@
 //! The command line: what it accepts, and what it teaches when asked for help. The settings themselves are typed and
 //! judged by [`crate::config`].
 
+mod explain;
 mod keys;
 
 use std::{
@@ -14,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use dbx_crds::config::GatewayConfig;
 
-pub use self::keys::Keys;
+pub use self::{explain::Explain, keys::Keys};
 use crate::config;
 
 /// HTTP in front of databases.
@@ -50,6 +51,9 @@ pub enum Command {
     /// Make, list, revoke and verify the API keys of a file, which `auth.keysFrom` names.
     #[command(subcommand)]
     Keys(Keys),
+    /// Tell whether a caller may make a call, which grants say so, and what is sent to the database: exits with 0 if it may, 1 if not,
+    /// 2 if that cannot be told.
+    Explain(Box<Explain>),
     /// Print the AsyncAPI document.
     Asyncapi,
     /// Print the OpenAPI document.
@@ -128,6 +132,10 @@ impl Cli {
     pub fn into_command(self) -> Command {
         self.command.unwrap_or(Command::Run(self.settings))
     }
+}
+
+fn print(text: &str) -> Result<(), String> {
+    io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// The configuration in force as YAML.

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         }
         Command::Health { address } => cli::health(&address),
         Command::Keys(keys) => return answer(keys.run()),
+        Command::Explain(explain) => return answer(explain.run()),
         Command::Asyncapi => print(format!("{:#}\n", operation::asyncapi::document())),
         Command::Openapi => print(format!("{:#}\n", operation::openapi::document())),
         Command::Reference { group } => operation::reference::text(group.as_deref()).and_then(print),

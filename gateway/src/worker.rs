@@ -70,7 +70,8 @@ impl Worker {
 
     /// Ends what waits at its databases. Done once everything that was taken is with its client, or back.
     pub async fn settle(&self) {
-        futures::future::join_all(self.databases.iter().map(|database| database.backend.settle())).await;
+        let ways = self.databases.iter().flat_map(|database| std::iter::once(database).chain(&database.users));
+        futures::future::join_all(ways.map(|database| database.backend.settle())).await;
     }
 
     /// An id that no other request of this process has, and hardly one of another.

@@ -15,7 +15,7 @@ use super::Rights;
 use crate::worker::{Database, Worker};
 
 /// The name of who shows no credential.
-pub(super) const ANONYMOUS: &str = "anonymous";
+pub const ANONYMOUS: &str = "anonymous";
 
 /// A caller.
 #[derive(Debug)]

@@ -10,6 +10,6 @@ mod rights;
 mod roster;
 
 pub use gate::Gate;
-pub use identity::{Identity, names};
+pub use identity::{ANONYMOUS, Identity, names};
 pub use rights::{Rights, check_access, raw_names};
 pub use roster::check;

@@ -541,11 +541,12 @@ pub(super) async fn finish(
             trail = begun;
             match sent.reply(database, deadline).await {
                 Ok((frame, taken)) => {
-                    let done = Done { id, plan, frame: scope.seen(Some(id), frame), taken };
-                    match script {
+                    let done = Done { id, plan, frame, taken };
+                    let done = match script {
                         Some(script) => Box::pin(scripted(database, done, &script, options, deadline)).await,
                         None => Ok(done),
-                    }
+                    };
+                    done.map(|done| Done { frame: scope.seen(Some(id), done.frame), ..done })
                 }
                 Err(failure) => Err(failure.error(plan.idempotent)),
             }

@@ -180,8 +180,8 @@ impl Record {
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let whole = body.len() <= LARGEST_ANSWER;
         let kept = match &error {
-            // Nothing was done: the next is the first.
-            Some(error) if error.retryable => {
+            // Nothing was done: the next is the first. Who may do nothing leaves nothing behind.
+            Some(error) if error.retryable || error.code == Code::Forbidden => {
                 let mut arguments = Arguments::default();
                 arguments.push("keys", Given::Bytes(self.key.as_bytes().into()));
                 self.call(worker, "del", arguments).await.map(|_| ())

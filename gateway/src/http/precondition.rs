@@ -166,9 +166,9 @@ pub(super) async fn change(
                 let outcome = atomic::run(incoming.database, &watches, &commands, started + options.timeout).await;
                 // A key of another type has no version, and is not what anybody expects here; what is at fault is not a watch.
                 match outcome.map_err(|error| Error { param: None, ..error })? {
-                    Outcome::Done(frame) => return Ok(Done { id, plan, frame, taken: None }),
+                    Outcome::Done(frame) => return Ok(Done { id, plan, frame: scope.seen(Some(id), frame), taken: None }),
                     Outcome::Unexpected(index) => return Err(unexpected(names[index])),
-                    Outcome::Refused(_, error) => return Err(error),
+                    Outcome::Refused(_, error) => return Err(scope.rights().hide_in(error)),
                     Outcome::Changed => {}
                 }
             }

@@ -308,6 +308,8 @@ async fn parts(
     let mut out = b"{\"result\":{".to_vec();
     for ((id, route), plan) in routes.iter().zip(&plans) {
         let frame = call::next_reply(&mut rest)?;
+        let hidden = (!scope.rights().sees_all()).then(|| scope.seen(Some(*id), Bytes::copy_from_slice(frame)));
+        let frame = hidden.as_deref().unwrap_or(frame);
         incoming.worker.counters.record(*id, crate::error::code_of(frame), started.elapsed());
         let Choice::Part(name) = route.choice else { continue };
         // What is said of no key: a type `none`, a time to live of -2, or null.

@@ -164,6 +164,7 @@ impl Transaction {
             Some(Code::ResultTooLarge) => Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title())),
             _ => Ok(frames),
         });
+        let done = done.map_err(|error| scope.rights().hide_in(error));
         let frames = match done {
             Ok(frames) => frames,
             Err(error) => {

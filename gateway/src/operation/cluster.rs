@@ -712,7 +712,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )],
         reply: STATISTICS,
         mode: Mode::Call,
-        access: Access::open(&[Slow]),
+        access: Access::read(&[Slow]),
         idempotent: true,
         split: Split::Nodes(Together::Apart),
         routes: &[],

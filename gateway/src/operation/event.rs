@@ -14,7 +14,7 @@ pub fn members<'m>(message: &'m Message, rights: &Rights, encoding: Encoding) ->
     let render = || {
         let (channel, payload) = (("channel", rights.heard(&message.channel)), ("message", &message.payload[..]));
         match &message.pattern {
-            Some(pattern) => write(&[channel, ("pattern", rights.heard(pattern)), payload], encoding),
+            Some(pattern) => write(&[channel, ("pattern", rights.heard_glob(pattern)), payload], encoding),
             None => write(&[channel, payload], encoding),
         }
     };

@@ -164,7 +164,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         group: Group::Pubsub,
         summary: "Sends a message to a shard channel; the result is how many received it on the node that was asked",
         since: Since::both("7.0.0"),
-        params: &[Param::required("shardchannel", Bytes, "The channel"), Param::required("message", Bytes, "The message")],
+        params: &[Param::required("shardchannel", Channel, "The channel"), Param::required("message", Bytes, "The message")],
         reply: Shape::Integer,
         mode: Mode::Call,
         access: Access { class: Class::Publish, categories: &[Pubsub, Fast] },

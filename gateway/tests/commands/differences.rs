@@ -485,6 +485,7 @@ pub static CLASSES: &[(&str, Class, &str)] = &[
     ("function_help", Class::Open, "It is a text"),
     ("function_list", Class::Read, "It changes nothing"),
     ("function_stats", Class::Read, "It changes nothing"),
+    ("cluster_slot_stats", Class::Read, "It tells how many keys there are"),
     ("cluster_getkeysinslot", Class::Read, "It tells the names of keys"),
 ];
 

@@ -10,6 +10,7 @@ mod documented;
 mod examples;
 mod family;
 mod refused;
+mod rights;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};

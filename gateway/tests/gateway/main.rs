@@ -20,6 +20,7 @@ mod drain;
 mod family;
 mod faults;
 mod flows;
+mod grants;
 mod idempotency;
 mod large;
 mod limits;

@@ -21,7 +21,7 @@ use self::{access::Access, command::Change};
 use crate::{
     error::{Code, Error},
     operation::{
-        Class, Group, Id, Operation,
+        Class, Group, Id, Mode, Operation,
         encode::{Mark, Marks, Place, Plan},
         param::{Kind, Param, Role},
     },
@@ -98,12 +98,23 @@ fn reach(operation: &Operation) -> Reach {
     let lists = |param: &Param| matches!(param.kind, Kind::Glob);
     match (operation.group, operation.access.class) {
         _ if operation.params.iter().any(lists) => Reach::Listed,
-        (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
         (_, Class::Open) => Reach::Named,
+        (Group::Scripting, _) | (_, Class::Admin) => Reach::Everything,
+        // What is listened to is judged by its name where it is listened to.
+        (_, Class::Subscribe) if matches!(operation.mode, Mode::Streaming(_)) => Reach::Named,
         _ if operation.params.iter().any(|param| raw::names(&param.kind)) => Reach::Named,
         _ => Reach::Everything,
     }
 }
+
+/// What an operation does with keys that nobody has looked at, such as those that a script finds by itself.
+fn whole(operation: &Operation) -> Role {
+    let has_keys = operation.params.iter().any(|param| raw::names(&param.kind));
+    Role { read: has_keys, write: has_keys && operation.changes(), delete: false }
+}
+
+/// What channels begin with on which the server tells what happens to keys.
+const KEY_EVENTS: &[u8] = b"__key";
 
 impl Rights {
     /// Everything.
@@ -201,7 +212,7 @@ impl Rights {
         if self.all {
             return Ok(());
         }
-        let Some(id) = id else { return self.anything(None) };
+        let Some(id) = id else { return self.anything(None, Role::METADATA) };
         if self.prefix.is_none() && reach(id.operation()) == Reach::Everything {
             return self.operation(id);
         }
@@ -210,7 +221,7 @@ impl Rights {
             self.operation(id)?;
             // Who may touch every key may say it as it likes.
             let name = id.operation().name;
-            return self.anything(Some(id)).map_err(|_| {
+            return self.anything(Some(id), whole(id.operation())).map_err(|_| {
                 forbidden(format!("its keys cannot be told for certain from the words of a raw command; call `{name}` by its name"))
             });
         };
@@ -240,28 +251,40 @@ impl Rights {
             return Err(forbidden(format!("a grant denies `{}`", operation.name)));
         }
         match reach(operation) {
-            Reach::Everything => self.anything(Some(id)),
+            Reach::Everything if operation.group == Group::Scripting => self.anything(Some(id), whole(operation)),
+            Reach::Everything => self.anything(Some(id), Role::METADATA),
             Reach::Named | Reach::Listed => Ok(()),
         }
     }
 
-    /// Whether a caller may do what can touch any key.
-    fn anything(&self, id: Option<Id>) -> Result<(), Error> {
+    /// Whether a caller may do what can touch any key, and see or change any as the role says.
+    fn anything(&self, id: Option<Id>, role: Role) -> Result<(), Error> {
         let scripting = id.is_some_and(|id| id.operation().group == Group::Scripting);
-        let allows = |rule: &Rule| match id {
-            Some(id) if scripting && rule.confined => rule.access.calls.has(id),
-            Some(id) => rule.access.calls.has(id) && rule.is_whole() && self.prefix.is_none(),
-            None => rule.access.everything && rule.is_whole() && self.prefix.is_none(),
+        let wide = |rule: &Rule| (scripting && rule.confined) || (rule.is_whole() && self.prefix.is_none());
+        let allowed = match id {
+            Some(id) => {
+                let some = |set: fn(&Access) -> &access::Set| self.allows.iter().any(|rule| wide(rule) && set(&rule.access).has(id));
+                some(|access| &access.calls)
+                    && (!role.read || some(|access| &access.reads))
+                    && (!role.write || some(|access| &access.writes))
+            }
+            None => self.allows.iter().any(|rule| wide(rule) && rule.access.everything),
         };
         let denies = |rule: &Rule| id.is_none_or(|id| rule.access.calls.has(id) || rule.access.reads.has(id));
-        if self.allows.iter().any(allows) && !self.denies.iter().any(denies) {
+        if allowed && !self.denies.iter().any(denies) {
             return Ok(());
         }
         let detail = match id {
-            Some(id) => format!("`{}` can touch any key, and the caller is confined to some", id.operation().name),
+            Some(id) if self.is_confined() => format!("`{}` can touch any key, and the caller is confined to some", id.operation().name),
+            Some(id) => format!("`{}` can see and change any key, and no grant allows both", id.operation().name),
             None => "the command is not known, and the caller is confined".to_owned(),
         };
         Err(forbidden(detail))
+    }
+
+    /// Whether there are keys that are not the caller's to touch.
+    fn is_confined(&self) -> bool {
+        self.prefix.is_some() || !self.denies.is_empty() || !self.allows.iter().any(Rule::is_whole)
     }
 
     fn judge_key(&self, id: Id, role: Role, key: &[u8]) -> Result<(), Error> {
@@ -293,6 +316,9 @@ impl Rights {
     }
 
     fn judge_channel(&self, id: Id, channel: &[u8]) -> Result<(), Error> {
+        if !self.hears(channel) {
+            return Err(forbidden("what happens to keys is told by `observe`, of those that the caller may see".into()));
+        }
         if !self.allows.iter().any(|rule| rule.access.calls.has(id) && rule.has_channel(channel)) {
             return Err(forbidden(format!("no grant gives `{}` this channel", id.operation().name)));
         }
@@ -310,7 +336,7 @@ impl Rights {
         if pattern == b"#" || pattern.eq_ignore_ascii_case(b"nosort") {
             return Ok(());
         }
-        self.anything(Some(id)).map_err(|_| {
+        self.anything(Some(id), whole(id.operation())).map_err(|_| {
             let name = id.operation().name;
             forbidden(format!(
                 "an argument of `{name}` leads to keys that cannot be known beforehand, and the caller is confined to some; of those of `sort`, `#` and \
@@ -370,8 +396,9 @@ impl Rights {
         }
     }
 
-    /// The key of an event or of a list as the caller knows it, if it may know of it.
-    pub fn told<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+    /// The key of an event or of a list as the caller knows it, if it may know of it: if it may see or change it, by the operation
+    /// that tells of it or by those of its grants' classes.
+    pub fn told<'k>(&self, by: Id, key: &'k [u8]) -> Option<&'k [u8]> {
         if self.all {
             return Some(key);
         }
@@ -380,14 +407,32 @@ impl Rights {
             None => key,
         };
         let exists = crate::operation::find("exists")?;
-        self.judge_key(exists, Role::METADATA, key).is_ok().then_some(key)
+        let knows = |rule: &Rule| [by, exists].into_iter().any(|id| rule.access.reads.has(id) || rule.access.writes.has(id));
+        let denies = |rule: &Rule| [by, exists].into_iter().any(|id| rule.access.calls.has(id));
+        let hidden = |rule: &Rule| denies(rule) && rule.keys.as_ref().is_some_and(|globs| globs.iter().any(|glob| matches(glob, key)));
+        (self.allows.iter().any(|rule| knows(rule) && rule.has_key(key)) && !self.denies.iter().any(hidden)).then_some(key)
     }
 
-    /// The name of a channel as the caller knows it.
-    pub fn heard<'c>(&self, channel: &'c [u8]) -> &'c [u8] {
-        let Some(prefix) = &self.prefix else { return channel };
-        // A glob has the prefix with what is special in it escaped.
-        channel.strip_prefix(&prefix[..]).or_else(|| channel.strip_prefix(&escaped(prefix)[..])).unwrap_or(channel)
+    /// A key that the caller has named itself, or its channel, as it has named it.
+    pub fn heard<'c>(&self, name: &'c [u8]) -> &'c [u8] {
+        self.prefix.as_ref().and_then(|prefix| name.strip_prefix(&prefix[..])).unwrap_or(name)
+    }
+
+    /// A glob of channels as the caller has named it.
+    pub fn heard_glob<'c>(&self, glob: &'c [u8]) -> &'c [u8] {
+        self.prefix.as_ref().and_then(|prefix| glob.strip_prefix(&escaped(prefix)[..])).unwrap_or(glob)
+    }
+
+    /// Whether a channel tells nothing that the caller may not know: those on which the server tells of all keys are for whoever may
+    /// see all keys.
+    pub fn hears(&self, channel: &[u8]) -> bool {
+        if self.all || !channel.starts_with(KEY_EVENTS) || self.prefix.is_some() {
+            return true;
+        }
+        let get = crate::operation::find("get");
+        let sees_all = |rule: &Rule| rule.keys.is_none() && get.is_some_and(|get| rule.access.reads.has(get));
+        let hides = |rule: &Rule| rule.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        !self.denies.iter().any(hides) && (self.allows.iter().any(sees_all) || !self.allows.iter().any(hides))
     }
 
     /// Whether replies are as they are for everybody.
@@ -398,12 +443,21 @@ impl Rights {
     /// A reply without the keys that the caller may not know of, and those that it may as it knows them.
     pub fn hide(&self, id: Option<Id>, frame: &Bytes) -> Bytes {
         if let (Some(prefix), Some(b'-')) = (&self.prefix, frame.first()) {
-            return without(frame, prefix);
+            return without(frame, prefix).into();
         }
-        match id.and_then(names::of) {
-            Some(names) => names::tell(names, frame, |key| self.told(key)),
+        match id.and_then(|id| Some((id, names::of(id)?))) {
+            Some((id, names)) if names.is_list() => names::tell(names, frame, |key| self.told(id, key)),
+            Some((_, names)) => names::tell(names, frame, |key| Some(self.heard(key))),
             None => frame.clone(),
         }
+    }
+
+    /// An error without the prefix.
+    pub fn hide_in(&self, mut error: Error) -> Error {
+        if let (Some(prefix), Some(line)) = (&self.prefix, &mut error.redis) {
+            *line = String::from_utf8_lossy(&without(line.as_bytes(), prefix)).into_owned();
+        }
+        error
     }
 
     fn prefixed(&self, name: Bytes) -> Bytes {
@@ -427,16 +481,22 @@ fn escaped(prefix: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// An error line that does not name the prefix.
-fn without(line: &Bytes, prefix: &[u8]) -> Bytes {
-    let finder = memchr::memmem::Finder::new(prefix);
-    let (mut out, mut rest) = (Vec::new(), &line[..]);
-    while let Some(at) = finder.find(rest) {
-        out.extend_from_slice(&rest[..at]);
-        rest = &rest[at + prefix.len()..];
+/// An error line that does not name the prefix. The server names keys in quotes; a prefix that can be no word of its own is
+/// taken away wherever a word begins. The line's first word says what is wrong, and stays.
+fn without(line: &[u8], prefix: &[u8]) -> Vec<u8> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let is_odd = prefix.iter().any(|byte| !is_word(byte));
+    let begins = |byte: u8| matches!(byte, b'\'' | b'"' | b'`') || (is_odd && matches!(byte, b' ' | b'(' | b','));
+    let start = memchr::memchr(b' ', line).unwrap_or(line.len());
+    let (mut out, mut at) = (line[..start].to_vec(), start);
+    while at < line.len() {
+        if begins(line[at - 1]) && line[at..].starts_with(prefix) {
+            at += prefix.len();
+        }
+        out.extend(line.get(at));
+        at += 1;
     }
-    out.extend_from_slice(rest);
-    out.into()
+    out
 }
 
 fn forbidden(detail: String) -> Error {

@@ -20,6 +20,15 @@ pub(super) enum Names {
     First,
     /// The first element of each element.
     EachFirst,
+    /// Every other element, from the first on.
+    Alternate,
+}
+
+impl Names {
+    /// Whether they are what was found, and not what the caller has named.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Self::All | Self::Page)
+    }
 }
 
 /// The operations whose replies name keys.
@@ -36,6 +45,9 @@ const REPLIES: &[(&str, Names)] = &[
     ("bzmpop", Names::First),
     ("xread", Names::EachFirst),
     ("xreadgroup", Names::EachFirst),
+    // Those of channels.
+    ("pubsub_numsub", Names::Alternate),
+    ("pubsub_shardnumsub", Names::Alternate),
 ];
 
 /// Where the reply of an operation holds keys, if it does.
@@ -81,6 +93,13 @@ fn rewrite(names: Names, frame: &[u8], told: impl for<'k> Fn(&'k [u8]) -> Option
             resp::write_array(&mut out, count);
             if count > 0 {
                 resp::write_bulk(&mut out, told(key(&mut rest)?).unwrap_or_default());
+            }
+        }
+        Names::Alternate => {
+            resp::write_array(&mut out, count);
+            for _ in 0..count / 2 {
+                resp::write_bulk(&mut out, told(key(&mut rest)?).unwrap_or_default());
+                out.extend_from_slice(resp::take_frame(&mut rest)?);
             }
         }
         Names::EachFirst => {
@@ -133,6 +152,7 @@ mod tests {
         assert_eq!(tell(Names::All, "*2\r\n$3\r\np:a\r\n$3\r\nq:a\r\n"), "*1\r\n$1\r\na\r\n");
         assert_eq!(tell(Names::Page, "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nx\r\n$3\r\np:b\r\n"), "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n");
         assert_eq!(tell(Names::First, "*2\r\n$3\r\np:a\r\n$3\r\np:v\r\n"), "*2\r\n$1\r\na\r\n$3\r\np:v\r\n");
+        assert_eq!(tell(Names::Alternate, "*2\r\n$3\r\np:c\r\n:1\r\n"), "*2\r\n$1\r\nc\r\n:1\r\n");
         assert_eq!(tell(Names::EachFirst, "*1\r\n*2\r\n$3\r\np:s\r\n*0\r\n"), "*1\r\n*2\r\n$1\r\ns\r\n*0\r\n");
         for other in ["*-1\r\n", "$-1\r\n", "-ERR p:a\r\n", "+QUEUED\r\n"] {
             assert_eq!(tell(Names::First, other), other);

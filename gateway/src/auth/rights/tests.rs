@@ -102,8 +102,8 @@ fn denials_win() {
     ] {
         assert_eq!(call(&rights, name, arguments).is_ok(), allowed, "{name} {arguments}");
     }
-    assert_eq!(rights.told(b"secret:1"), None);
-    assert_eq!(rights.told(b"a"), Some(&b"a"[..]));
+    assert_eq!(rights.told(operation::find("scan").unwrap(), b"secret:1"), None);
+    assert_eq!(rights.told(operation::find("scan").unwrap(), b"a"), Some(&b"a"[..]));
 }
 
 #[test]
@@ -126,10 +126,11 @@ fn prefixes_go_in_and_come_out() {
     for name in ["randomkey", "dbsize", "flushdb", "info"] {
         assert!(call(&rights, name, "{}").is_err(), "{name}");
     }
-    assert_eq!(rights.told(b"t*:a"), Some(&b"a"[..]));
-    assert_eq!(rights.told(b"tx:a"), None);
-    assert_eq!(rights.heard(b"t\\*:a*"), b"a*");
-    assert_eq!(rights.hide(None, &Bytes::from_static(b"-ERR t*:a is odd\r\n")), "-ERR a is odd\r\n");
+    assert_eq!(rights.told(operation::find("scan").unwrap(), b"t*:a"), Some(&b"a"[..]));
+    assert_eq!(rights.told(operation::find("scan").unwrap(), b"tx:a"), None);
+    assert_eq!(rights.heard_glob(b"t\\*:a*"), b"a*");
+    let line = Bytes::from_static(b"-NOGROUP No such key 't*:a' or t*:a group\r\n");
+    assert_eq!(rights.hide(None, &line), "-NOGROUP No such key 'a' or a group\r\n");
 }
 
 #[test]
@@ -191,4 +192,70 @@ fn what_does_not_go_together_is_told() {
     assert!(rights("[{ to: ['*'], access: [read], prefix: a }, { to: ['*'], access: [read] }]").is_err());
     assert!(rights("[{ to: ['*'], access: [nonsense] }]").unwrap_err().contains("nonsense"));
     assert!(rights("[]").unwrap().is_none());
+}
+
+#[test]
+fn what_names_no_key_needs_all_that_it_can_do() {
+    for (access, name, arguments, allowed) in [
+        ("[write]", "eval", r#"{"script":"return 1"}"#, false),
+        ("[read, write]", "eval", r#"{"script":"return 1"}"#, true),
+        ("[read]", "eval_ro", r#"{"script":"return 1"}"#, true),
+        ("[read]", "eval", r#"{"script":"return 1"}"#, false),
+        ("[write]", "script_load", r#"{"script":"return 1"}"#, true),
+        ("[+@scripting]", "eval", r#"{"script":"return 1"}"#, true),
+        ("[write]", "move", r#"{"key":"a","db":1}"#, false),
+        ("[read, write]", "move", r#"{"key":"a","db":1}"#, true),
+    ] {
+        let rights = rights(&format!("[{{ to: ['*'], access: {access} }}]")).unwrap();
+        assert_eq!(call(&rights, name, arguments).is_ok(), allowed, "{access} {name}");
+    }
+    // The words of these can be read in more than one way, so they need what the operation can do at most.
+    let writes = rights("[{ to: ['*'], access: [write] }]").unwrap();
+    for line in ["SORT a", "SORT a STORE b", "XREADGROUP GROUP g c STREAMS a >", "GEORADIUS a 1 1 1 m STORE b"] {
+        assert!(raw(&writes, line).is_err(), "{line}");
+    }
+    let mixed = rights("[{ to: ['*'], access: [read], keys: ['a*'] }, { to: ['*'], access: [write] }]").unwrap();
+    assert!(call(&mixed, "sort", r#"{"key":"a","gets":["secret:*"]}"#).is_err());
+    assert!(raw(&mixed, "SORT a GET secret:*").is_err());
+}
+
+#[test]
+fn names_are_told_to_whoever_named_them() {
+    let frame = Bytes::from_static(b"*2\r\n$1\r\na\r\n*1\r\n$1\r\n1\r\n");
+    let id = operation::find("lmpop");
+    let named = rights("[{ to: ['*'], access: [lmpop], keys: ['a*'] }]").unwrap();
+    assert_eq!(named.hide(id, &frame), frame);
+    let lists = rights("[{ to: ['*'], access: [scan], keys: ['a*'] }, { to: ['*'], access: [publish] }]").unwrap();
+    let scan = operation::find("scan").unwrap();
+    assert_eq!((lists.told(scan, b"a1"), lists.told(scan, b"b1")), (Some(&b"a1"[..]), None));
+}
+
+#[test]
+fn errors_keep_their_words() {
+    for (prefix, line, hidden) in [
+        ("E", "-ERR no 'Ea' Else\r\n", "-ERR no 'a' Else\r\n"),
+        ("a", "-NOGROUP No such key 'as' a key\r\n", "-NOGROUP No such key 's' a key\r\n"),
+        ("t:", "-NOGROUP t:a 't:a' xt:a\r\n", "-NOGROUP a 'a' xt:a\r\n"),
+    ] {
+        let rights = rights(&format!("[{{ to: ['*'], access: [all], prefix: '{prefix}' }}]")).unwrap();
+        assert_eq!(rights.hide(None, &Bytes::from_static(line.as_bytes())), hidden);
+    }
+}
+
+#[test]
+fn what_happens_to_all_keys_is_for_whoever_sees_all() {
+    let subscribe = operation::find("subscribe").unwrap();
+    for (grants, allowed) in [
+        ("[{ to: ['*'], access: [read], keys: ['a*'] }, { to: ['*'], access: [subscribe] }]", false),
+        ("[{ to: ['*'], access: [read, subscribe], keys: ['a*'], channels: ['*'] }]", false),
+        ("[{ to: ['*'], access: [read, subscribe] }]", true),
+        ("[{ to: ['*'], access: [subscribe] }]", true),
+        ("[{ to: ['*'], access: [read, subscribe] }, { to: ['*'], effect: deny, access: [read], keys: ['secret:*'] }]", false),
+        ("[{ to: ['*'], access: [all], prefix: 'p:' }]", true),
+    ] {
+        let rights = rights(grants).unwrap();
+        let channel = Bytes::from_static(b"__keyspace@0__:secret:1");
+        assert_eq!(rights.channel(subscribe, channel.clone()).is_ok(), allowed, "{grants}");
+        assert_eq!(rights.hears(&channel), allowed, "{grants}");
+    }
 }

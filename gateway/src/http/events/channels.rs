@@ -24,7 +24,7 @@ use crate::{
         resource::KEY_BASE64,
         respond, unknown_operation,
     },
-    operation::{self, Class, encode::Encoding, event, observe},
+    operation::{self, Class, encode::Encoding, event, observe, param::Role},
     resp::{Item, Reader},
     worker::Database,
 };
@@ -97,8 +97,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
             if let Some(events) = take(&mut query, "events") {
                 options.events = events.split(',').map(str::to_owned).collect();
             }
-            let glob = observe::escape(&key);
-            (observe::topic(&glob), Some(Bytes::from(glob)))
+            (observe::topic(&observe::escape(&key)), Some(Bytes::from(key.into_owned())))
         }
     };
     if let Some((name, _)) = query.into_iter().next() {
@@ -113,9 +112,6 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     }
     let place = incoming.seat()?;
     let key_events = observed.is_some();
-    if key_events {
-        check_notifications(incoming.database).await?;
-    }
     let scope = incoming.scope();
     let (word, class) = match (&observed, topic.kind) {
         (Some(_), _) => ("observe", Class::Read),
@@ -125,6 +121,9 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     };
     let name = observed.clone().unwrap_or_else(|| topic.name.clone());
     let topic = scope.begun(word, class, &[name], admit(scope.rights(), topic, observed))?;
+    if key_events {
+        check_notifications(incoming.database).await?;
+    }
     let queue = Queue::new(incoming.worker, options.slow);
     // Whatever ends this, also a client that does not wait, ends the subscription with it.
     let response = response(queue.clone(), place, incoming.identity.clone());
@@ -143,10 +142,11 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
 
 /// What is listened to, as the database knows it, if the caller may.
 fn admit(rights: &Rights, topic: Topic, observed: Option<Bytes>) -> Result<Topic, Error> {
-    if let Some(glob) = observed {
-        return Ok(observe::topic(&rights.observed(glob)?));
-    }
     let operation = |name| operation::find(name).ok_or_else(unknown_operation);
+    if let Some(key) = observed {
+        let key = rights.key(operation("get")?, Role::METADATA, key)?;
+        return Ok(observe::topic(&observe::escape(&key)));
+    }
     let name = match topic.kind {
         Kind::Pattern => rights.pattern(operation("psubscribe")?, topic.name)?,
         Kind::Shard => rights.channel(operation("ssubscribe")?, topic.name)?,
@@ -231,12 +231,13 @@ impl Listener for Ear {
         match &**event {
             Event::Message(message) if self.key_events => {
                 let Some((key, name)) = observe::read(message) else { return };
-                let Some(key) = rights.told(key) else { return };
+                let Some(key) = operation::find("get").and_then(|get| rights.told(get, key)) else { return };
                 if self.options.events.is_empty() || self.options.events.iter().any(|event| event.as_bytes() == name) {
                     let members = event::key_members(key, name, encoding);
                     self.queue.push(write("message", None, &[b"{", &members[1..]]));
                 }
             }
+            Event::Message(message) if !rights.hears(&message.channel) => {}
             Event::Message(message) => self.queue.push(write("message", None, &[b"{", &event::members(message, rights, encoding)[1..]])),
             Event::Subscribed => {
                 self.queue.push(write("subscribed", None, &[b"{}"]));
@@ -247,7 +248,7 @@ impl Listener for Ear {
                 self.tell(None);
             }
             Event::Refused(line) => {
-                let error = error::from_redis(line);
+                let error = rights.hide_in(error::from_redis(line));
                 let problem = error.problem(&self.id).to_string();
                 self.tell(Some(error));
                 self.queue.end(write("error", None, &[problem.as_bytes()]));

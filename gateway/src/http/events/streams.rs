@@ -57,11 +57,14 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result
     }
     let key = entries::may_follow(incoming.scope(), Bytes::copy_from_slice(&key))?;
     let place = incoming.seat()?;
-    let follower = Follower::begin(incoming.database.clone(), key, from.map(|(id, _)| id)).await?;
+    let follower = Follower::begin(incoming.database.clone(), key, from.map(|(id, _)| id)).await;
+    let follower = follower.map_err(|error| incoming.scope().rights().hide_in(error))?;
     let queue = Queue::new(incoming.worker, Slow::Close);
     let (feed, id) = (queue.clone(), incoming.id.to_str().unwrap_or_default().to_owned());
+    let (identity, database) = (incoming.identity.clone(), incoming.database.index);
     let task = tokio::spawn(async move {
         if let Err(error) = follow(follower, &feed, encoding).await {
+            let error = identity.rights(database).hide_in(error);
             feed.end(write("error", None, &[error.problem(&id).to_string().as_bytes()]));
         }
     });

@@ -100,7 +100,7 @@ impl Outlet {
     /// The answer to an acknowledgement.
     pub(super) fn answer(&self, id: Id, outcome: Result<i64, Error>) {
         let text = match outcome {
-            Err(error) => self.caller.refuse(Some(&id), &error),
+            Err(error) => self.caller.refuse(Some(&id), &self.hidden(error)),
             Ok(count) => {
                 let mut text = Vec::with_capacity(32);
                 open(Some(&id), &mut text);
@@ -111,12 +111,18 @@ impl Outlet {
         self.mailbox.push(Item::Answer(Answer { id, text, taken: None }));
     }
 
-    async fn fail(&self, error: &Error) {
+    /// An error as the caller may read it.
+    fn hidden(&self, error: Error) -> Error {
+        self.caller.scope(self.database).rights().hide_in(error)
+    }
+
+    async fn fail(&self, error: Error) {
+        let error = self.hidden(error);
         if self.answered.swap(true, Relaxed) {
             let problem = error.problem(&self.caller.id).to_string();
             self.tell(format!(",\"error\":{problem}}}").as_bytes()).await;
         } else {
-            self.mailbox.push(Item::Text(self.caller.refuse(Some(&self.id), error)));
+            self.mailbox.push(Item::Text(self.caller.refuse(Some(&self.id), &error)));
         }
     }
 }
@@ -208,7 +214,13 @@ impl Flow {
             }
             _ => {
                 consumes = Some(acks);
-                let read = |value: &RawValue| key_of("xreadgroup", Role::READ_WRITE, value);
+                // It does what these do.
+                let read = |value: &RawValue| {
+                    for operation in ["xgroup_create", "xack", "xpending", "xclaim"] {
+                        key_of(operation, Role::METADATA, value)?;
+                    }
+                    key_of("xreadgroup", Role::READ_WRITE, value)
+                };
                 Plan::Consume(Consumer::read(document, read, |value| key_of("xadd", Role::WRITE, value))?, heard)
             }
         };
@@ -228,7 +240,7 @@ impl Flow {
                 Plan::Monitor(command) => monitor(&outlet, &command).await,
             };
             if let Err(error) = ended {
-                outlet.fail(&error).await;
+                outlet.fail(error).await;
             }
             outlet.mailbox.push(Item::Over(key));
         });
@@ -313,7 +325,8 @@ async fn monitor(outlet: &Outlet, command: &[u8]) -> Result<(), Error> {
 /// A kept message as the rest of a frame, with its id: what `publish_and_keep` has put into the stream for this channel.
 fn message(entry: &[u8], channel: &Bytes, rights: &Rights, encoding: Encoding) -> Option<Vec<u8>> {
     let [id, b"channel", of, b"message", payload] = resp::words(entry)[..] else { return None };
-    if of != &channel[..] {
+    // Who has a prefix keeps the name without it.
+    if of != &channel[..] && of != rights.heard(channel) {
         return None;
     }
     let message = Message::new(channel.clone(), None, Bytes::copy_from_slice(payload));

@@ -107,10 +107,11 @@ impl Voice {
     pub(super) fn message(&self, message: &Message) -> Option<Vec<u8>> {
         let rights = self.caller.scope(self.database).rights();
         let text = match &self.observed {
+            None if !rights.hears(&message.channel) => return None,
             None => self.with(&event::members(message, rights, self.encoding)),
             Some(events) => {
                 let (key, name) = observe::read(message)?;
-                let key = rights.told(key)?;
+                let key = rights.told(find("get")?, key)?;
                 if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
                     return None;
                 }
@@ -272,7 +273,7 @@ impl Subscription {
                 }
                 Told::Text(self.voice.with(b",\"interrupted\":true}"))
             }
-            Event::Refused(line) => self.over(caller, &error::from_redis(line)),
+            Event::Refused(line) => self.over(caller, &caller.scope(self.voice.database).rights().hide_in(error::from_redis(line))),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::{line, operation, rights};
 use crate::{
     auth::Rights,
+    error::Error,
     operation::{
         encode::{Encoding, Plan},
         render::{self, Format},
@@ -26,7 +27,6 @@ pub fn frames(data: &[u8]) {
     let Ok(Some(end)) = whole else {
         let mut rest = bytes;
         assert_eq!(resp::take_frame(&mut rest), None);
-        // What is malformed has to be refused, and not to be waited for.
         let _ = thrown_away(bytes, piece);
         return;
     };
@@ -48,21 +48,20 @@ fn shown(name: &[u8], frame: &[u8]) {
     let operation = operation(name).operation();
     let plan = Plan { shape: operation.reply, columns: 0, idempotent: operation.idempotent, reads: false, mode: operation.mode };
     for (encoding, integers_as_strings) in [(Encoding::Utf8, false), (Encoding::Base64, true)] {
-        let (format, mut out) = (Format { encoding, integers_as_strings }, Vec::new());
-        match operation.render(&plan, frame, &format, &mut out) {
-            Ok(()) => json(&out),
-            Err(_) => assert!(out.is_empty()),
-        }
-        match render::render_raw(frame, &format, &mut out) {
-            Ok(()) => json(&out),
-            Err(_) => assert!(out.is_empty()),
-        }
+        let format = Format { encoding, integers_as_strings };
+        made(|out| operation.render(&plan, frame, &format, out));
+        made(|out| render::render_raw(frame, &format, out));
     }
     let _ = render::value(frame);
 }
 
-fn json(out: &[u8]) {
-    assert!(serde_json::from_slice::<IgnoredAny>(out).is_ok(), "{}", String::from_utf8_lossy(out));
+/// What is written is JSON, and nothing where it fails.
+fn made(write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) {
+    let mut out = Vec::new();
+    match write(&mut out) {
+        Ok(()) => assert!(serde_json::from_slice::<IgnoredAny>(&out).is_ok(), "{}", String::from_utf8_lossy(&out)),
+        Err(_) => assert!(out.is_empty()),
+    }
 }
 
 fn in_pieces(bytes: &[u8], piece: usize) -> Result<Option<usize>, Malformed> {

@@ -41,7 +41,6 @@ fn keys(text: &str) {
         assert_eq!(token::redact(text), format!("dbx_{id}_***"));
     }
     let told = token::redact(text);
-    assert_eq!(token::redact(&told), told);
     for start in 0..text.len() {
         let found = text.get(start..start + token::LENGTH).filter(|key| token::parse(key).is_some());
         assert!(found.is_none_or(|key| !told.contains(key)));

@@ -30,7 +30,7 @@ fn pages_of_others_hear_nothing() {
             assert!(opens(&page, path).unwrap_err().contains(REFUSED), "{origin} {path}");
         }
     }
-    assert_eq!(app.redis.line("PUBSUB CHANNELS"), "");
+    assert_eq!(app.redis.line("PUBSUB CHANNELS"), "*0\r\n");
     assert_eq!(app.redis.line("PUBSUB NUMPAT"), "0");
     let page = client.with("Origin", FRIEND);
     let mut events = Events::open(&page, "channels/news");

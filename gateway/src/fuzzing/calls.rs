@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::{line, operation};
 use crate::{
     operation::{
-        Id, all,
+        Id,
         arguments::Arguments,
         encode::{Encoding, Marks, Place, Rules},
     },
@@ -23,11 +23,6 @@ pub fn calls(data: &[u8]) {
     for encoding in [Encoding::Utf8, Encoding::Base64] {
         encode(operation(name), body, &Rules { encoding, ..RULES });
     }
-}
-
-/// The example of each operation, as an input.
-pub fn samples() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    all().iter().map(|operation| (operation.name, format!("{}\n{}", operation.name, operation.example.arguments).into_bytes()))
 }
 
 /// Encodes a call of arguments in JSON.
@@ -70,4 +65,3 @@ pub(crate) fn command(bytes: &[u8]) -> Vec<&[u8]> {
     assert_eq!(&again[..], bytes);
     words
 }
-

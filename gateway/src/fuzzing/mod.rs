@@ -59,7 +59,7 @@ mod tests {
             let mut kept = 0;
             for entry in fs::read_dir(&folder).unwrap() {
                 let path = entry.unwrap().path();
-                println!("{}", path.display());
+                eprintln!("{}", path.display());
                 target(&fs::read(path).unwrap());
                 kept += 1;
             }

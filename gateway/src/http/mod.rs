@@ -42,6 +42,8 @@ use axum::{
 use call::Options;
 use dbx_crds::config::Origins;
 use request::Media;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use resource::fuzzing;
 pub(crate) use respond::message;
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -164,17 +166,19 @@ async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderVal
     let shared = &worker.shared;
     request::check_length(&parts.uri, shared.max_url_bytes)?;
     request::check_framing(&parts.headers, &body)?;
+    let check_source = |is_known| request::check_source(&parts.uri, &parts.headers, is_known, &shared.hosts, &shared.origins.0);
     let path = parts.uri.path();
     if path.strip_prefix(API).is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-        request::check_source(&parts.uri, &parts.headers, shared.gate.is_closed(), &shared.hosts, &shared.origins.0)?;
+        check_source(shared.gate.is_closed())?;
         return pages::page(worker, &parts.method, path);
     }
     let credential = shared.gate.credential(parts)?;
     if matches!(credential, Credential::None) && shared.gate.is_closed() && socket::asks_later(parts) {
+        check_source(true)?;
         return socket::open_unknown(worker, parts, id);
     }
     let identity = &shared.gate.identify(&credential).await?;
-    request::check_source(&parts.uri, &parts.headers, !identity.is_anonymous(), &shared.hosts, &shared.origins.0)?;
+    check_source(!identity.is_anonymous())?;
     match idempotency::applies(parts) {
         false => route(worker, identity, parts, body, id).await,
         true => Box::pin(idempotency::answer(worker.clone(), identity.clone(), parts.clone(), body, id.clone())).await,

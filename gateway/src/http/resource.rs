@@ -1,6 +1,8 @@
 //! Calls as resources: the routes of the operation table, matched on the raw path. The four projections own what a
 //! resource adds to a call: 404, paging, a value's bytes.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod paths;
 
 use std::{borrow::Cow, collections::BTreeSet};

@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down run test e2e bench images generate lint clean
+.PHONY: help demo demo-down run test e2e bench fuzz images generate lint clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -23,8 +23,12 @@ e2e: ## Only the end-to-end tests on the cluster
 bench: ## Measure against the floor and peers, count a call's cost, try the API; writes docs/src/benchmarks.md
 	@bench/run
 	@bench/sockets
+	@bench/slow
 	@bench/cost
 	@bench/schemathesis
+
+fuzz: ## Try inputs that nobody thought of: FUZZ_SECONDS=20 for each target
+	@fuzz/run
 
 images: ## Container images of gateway and operator
 	@scripts/tools docker && images/build

@@ -5,3 +5,5 @@ pub mod api_key;
 pub mod config;
 #[cfg(feature = "kube")]
 pub mod gateway;
+#[cfg(feature = "kube")]
+pub mod schema;

@@ -19,6 +19,7 @@ use crate::{
     drain::Phase,
     http, listener,
     managed::ManagedRedis,
+    record::Records,
     shared::{Room, Shared},
     tls,
     worker::{self, Worker, Workers},
@@ -30,8 +31,11 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
 
+    let count = config.workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(default_workers);
+    // However this ends, what was recorded is written.
+    let (records, _writers) = Records::open(&config, count).map_err(anyhow::Error::msg)?;
     let gate = Gate::new(&config, &secrets_dir).map_err(anyhow::Error::msg)?;
-    let shared = Arc::new(Shared::new(&config, gate, large()?));
+    let shared = Arc::new(Shared::new(&config, gate, large()?, records));
     let mut children = Vec::new();
     let mut databases = Vec::new();
     for database in &config.databases {
@@ -51,7 +55,6 @@ pub async fn run(config: GatewayConfig, secrets_dir: PathBuf, client_name: Strin
     let operations = config.operations_address();
     let operations_listener =
         TcpListener::bind(&operations).await.with_context(|| format!("listen.operations: cannot listen on {operations}"))?;
-    let count = config.workers.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(default_workers);
     let address = data.parse().with_context(|| format!("listen.data: {data} is no address"))?;
     let listeners: Vec<_> = (0..count)
         .map(|_| listener::listen(address))
@@ -154,7 +157,7 @@ fn start(shared: Arc<Shared>, databases: Vec<Share>, index: usize, workers: usiz
         .collect();
     // Ids start somewhere else in every process and every worker.
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    Worker::new(shared, databases, seed.wrapping_add((u64::MAX / workers as u64).wrapping_mul(index as u64)))
+    Worker::new(shared, databases, index, seed.wrapping_add((u64::MAX / workers as u64).wrapping_mul(index as u64)))
 }
 
 /// Where a database is. One that the gateway runs is started, and joins the children.

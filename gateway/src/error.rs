@@ -119,6 +119,8 @@ pub struct Error {
     pub allow: Option<Box<str>>,
     /// When to come back, and why, for what a limit of rate refuses.
     pub limited: Option<Box<Limited>>,
+    /// The audit log has it already, if it is one for it.
+    pub recorded: bool,
 }
 
 /// What a limit of rate says of itself when it refuses.
@@ -143,6 +145,7 @@ impl Error {
             outcome_unknown: false,
             allow: None,
             limited: None,
+            recorded: false,
         }
     }
 

@@ -8,6 +8,9 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod listener;
 pub mod log;
@@ -17,6 +20,7 @@ pub mod operation;
 pub mod peer;
 pub mod probe;
 pub mod rates;
+pub mod record;
 pub mod resp;
 pub mod scripts;
 pub mod shared;

@@ -1,4 +1,5 @@
-//! Log lines: JSON for machines, text for people, always to standard error. They hold no key, no value and no secret.
+//! Log lines: JSON for machines, text for people, always to standard error. They hold no key, no value and no secret. Requests
+//! are logged by [`crate::record`].
 
 use dbx_crds::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
@@ -6,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging for the whole process.
 pub fn start(log: &Log) {
     // The gateway's own level; libraries speak up only about what is wrong.
-    let filter = EnvFilter::new(format!("warn,dbx_gateway={0},dbx_gateway::access=info", log.level().name()));
+    let filter = EnvFilter::new(format!("warn,dbx_gateway={}", log.level().name()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process, as tests do, keeps the first.
     let _ = match log.format() {

@@ -225,6 +225,12 @@ pub fn render(workers: &Workers) -> String {
     families.extend(backends(workers));
     families.extend(channels(workers));
     families.extend(rates(workers));
+    families.push(family(
+        "dbx_log_dropped_total",
+        "Lines of a log that could not be written, or not soon enough.",
+        MetricType::COUNTER,
+        shared.records.dropped().map(|(log, lines)| counter(&[("log", log)], lines)).collect(),
+    ));
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     // Writing to memory does not fail; a family without a name would, and all have one.

@@ -215,9 +215,13 @@ fn length(text: &[u8]) -> Result<Option<usize>, Malformed> {
     Ok(Some(text.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))))
 }
 
+/// An integer as servers write it, which is also as JSON does: without zeros before it.
 fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    !digits.is_empty() && digits.len() < 20 && digits.iter().all(u8::is_ascii_digit)
+    match digits {
+        [b'0', rest @ ..] => rest.is_empty() && digits.len() == text.len(),
+        _ => !digits.is_empty() && digits.len() < 20 && digits.iter().all(u8::is_ascii_digit),
+    }
 }
 
 #[cfg(test)]
@@ -266,7 +270,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_malformed() {
-        for nonsense in [&b"hello\r\n"[..], b"$x\r\n", b"$-2\r\n", b":1x\r\n", b"$1\r\nab\r\n", b"*99999999999999999999\r\n"] {
+        for nonsense in
+            [&b"hello\r\n"[..], b"$x\r\n", b"$-2\r\n", b":1x\r\n", b":01\r\n", b":-0\r\n", b"$1\r\nab\r\n", b"*99999999999999999999\r\n"]
+        {
             assert_eq!(Scanner::default().scan(nonsense), Err(Malformed), "{nonsense:?}");
         }
     }

@@ -5,7 +5,9 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 use dbx_crds::config::{GatewayConfig, Limits, Origins};
 use tokio::runtime::Handle;
 
-use crate::{auth::Gate, backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, rates::Rates, scripts::Scripts};
+use crate::{
+    auth::Gate, backend::Bounds, drain::Drain, listener::Addresses, peer::Proxies, rates::Rates, record::Records, scripts::Scripts,
+};
 
 /// What all workers share: limits as plain numbers, and a few counts for the whole process.
 #[expect(missing_docs, reason = "the limits are those of the configuration, where they are documented")]
@@ -37,7 +39,8 @@ pub struct Shared {
     pub idle_timeout: Duration,
     pub hosts: Vec<String>,
     pub origins: Origins,
-    pub access_log: bool,
+    /// The access log and the audit log.
+    pub records: Records,
     /// The data listener speaks TLS.
     pub serves_tls: bool,
     /// What is in front of the gateway.
@@ -64,7 +67,7 @@ pub struct Shared {
 
 impl Shared {
     /// Takes limits out of a configuration.
-    pub fn new(config: &GatewayConfig, gate: Gate, large: Handle) -> Self {
+    pub fn new(config: &GatewayConfig, gate: Gate, large: Handle, records: Records) -> Self {
         let (limits, sockets) = (&config.limits, &config.sockets);
         Self {
             handshake_timeout: limits.handshake_timeout().value(),
@@ -94,7 +97,7 @@ impl Shared {
             idle_timeout: sockets.idle_timeout().value(),
             hosts: config.hosts.clone(),
             origins: config.cors.origins(),
-            access_log: config.log.access(),
+            records,
             serves_tls: config.listen.tls.is_some(),
             proxies: Proxies::new(&config.listen),
             large,

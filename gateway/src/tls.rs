@@ -106,3 +106,44 @@ pub fn identity(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let common = || certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     uri.or_else(dns).or_else(common).filter(|name| !name.is_empty()).map(Arc::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, string::Ia5String};
+
+    use super::*;
+
+    const URI: &str = "spiffe://shop/cart";
+    const DNS: &str = "cart.shop";
+
+    fn named(common: Option<&str>, names: &[SanType]) -> Option<Arc<str>> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(common) = common {
+            params.distinguished_name.push(DnType::CommonName, common);
+        }
+        params.subject_alt_names = names.to_vec();
+        let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        identity(signed.der())
+    }
+
+    #[test]
+    fn a_uri_comes_before_a_dns_name_and_that_before_the_common_name() {
+        let text = |text: &str| Ia5String::try_from(text.to_owned()).unwrap();
+        let uri = |name: &str| SanType::URI(text(name));
+        let dns = |name: &str| SanType::DnsName(text(name));
+        let address = SanType::IpAddress([192, 0, 2, 1].into());
+        for (common, names, expected) in [
+            (Some("cart"), &[dns(DNS), uri(URI), uri("spiffe://shop/other")][..], Some(URI)),
+            (Some("cart"), &[address.clone(), dns(DNS), dns("other.shop")], Some(DNS)),
+            (Some("cart"), std::slice::from_ref(&address), Some("cart")),
+            (Some("cart"), &[], Some("cart")),
+            (Some(""), &[], None),
+            (None, std::slice::from_ref(&address), None),
+            (None, &[], None),
+        ] {
+            assert_eq!(named(common, names).as_deref(), expected, "{common:?} {names:?}");
+        }
+        assert_eq!(identity(&CertificateDer::from(b"no certificate".to_vec())), None);
+    }
+}

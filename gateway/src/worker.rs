@@ -13,6 +13,7 @@ use crate::{
     auth::Identity,
     backend::{Backend, State, channels::Channels},
     metrics::Counters,
+    record::{Access, Audit},
     shared::{Room, Shared},
 };
 
@@ -44,6 +45,10 @@ pub struct Worker {
     pub own: Arc<Identity>,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// Where it logs requests, if it does.
+    pub access: Option<Access>,
+    /// Where it records who does what, if it does.
+    pub audit: Option<Audit>,
     /// What runs on it and has to come to an end before it does.
     pub tasks: TaskTracker,
     request_ids: AtomicU64,
@@ -51,9 +56,11 @@ pub struct Worker {
 
 impl Worker {
     /// Connects a worker's databases. Runs on the worker's runtime.
-    pub fn new(shared: Arc<Shared>, databases: Vec<Arc<Database>>, first_request_id: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, databases: Vec<Arc<Database>>, index: usize, first_request_id: u64) -> Self {
         let own = Identity::unrestricted("gateway", databases.len());
-        Self { shared, databases, own, counters: Arc::default(), tasks: TaskTracker::new(), request_ids: AtomicU64::new(first_request_id) }
+        let (access, audit) = (shared.records.access(index), shared.records.audit(index));
+        let request_ids = AtomicU64::new(first_request_id);
+        Self { shared, databases, own, counters: Arc::default(), access, audit, tasks: TaskTracker::new(), request_ids }
     }
 
     /// The database of that name.

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     children::{Children, owner_uid, resource},
@@ -71,47 +71,93 @@ pub(crate) async fn apply(
     objects: &[Object],
     notes: &mut Notes,
 ) -> Result<(), Refused> {
-    let namespace = gateway.namespace().unwrap_or_default();
     notes.applied.retain(|(kind, name), _| objects.iter().any(|object| object.kind == *kind && object.name == *name));
     for object in objects {
-        let refused = |error| Refused { kind: object.kind, name: object.name.clone(), error };
-        let key = (object.kind, object.name.clone());
-        let desired = hash(&object.body);
-        let live = children.find(object.kind, &namespace, &object.name).await.map_err(refused)?;
-        let before = notes.applied.get(&key);
-        if let (Some(before), Some(live)) = (before, &live)
-            && before.desired == desired
-            && before.fingerprint == fingerprint(live, &object.body)
-        {
-            continue;
-        }
-        let outcome = send(client, &namespace, object).await;
-        let result = if outcome.is_ok() { "applied" } else { "refused" };
-        metrics.applies.with_label_values(&[object.kind.name(), result]).inc();
-        let meta = outcome.map_err(refused)?;
-        if before.is_some_and(|before| before.desired == desired && before.resource_version != meta.resource_version) {
-            // Nothing new was said, and yet it had an effect: somebody had changed the object or taken it away.
-            let changed = live.is_none_or(|live| live.resource_version != meta.resource_version);
-            if changed {
-                metrics.drift.with_label_values(&[object.kind.name()]).inc();
-                tracing::info!(namespace, kind = object.kind.name(), name = object.name, "put back what was changed or deleted");
-            }
-        }
-        let applied = Applied {
-            desired,
-            fingerprint: fingerprint(&meta, &object.body),
-            generation: meta.generation,
-            resource_version: meta.resource_version,
-        };
-        notes.applied.insert(key, applied);
+        apply_one(client, children, metrics, gateway, object, notes).await?;
     }
     Ok(())
+}
+
+/// Applies one object, unless it is as it was when it was applied last.
+pub(crate) async fn apply_one(
+    client: &Client,
+    children: &Children,
+    metrics: &Metrics,
+    gateway: &DbxGateway,
+    object: &Object,
+    notes: &mut Notes,
+) -> Result<(), Refused> {
+    let namespace = gateway.namespace().unwrap_or_default();
+    let refused = |error| Refused { kind: object.kind, name: object.name.clone(), error };
+    let key = (object.kind, object.name.clone());
+    let desired = hash(&object.body);
+    let live = children.find(object.kind, &namespace, &object.name).await.map_err(refused)?;
+    let before = notes.applied.get(&key);
+    if let (Some(before), Some(live)) = (before, &live)
+        && before.desired == desired
+        && before.fingerprint == fingerprint(live, &object.body)
+    {
+        return Ok(());
+    }
+    if object.kind == Kind::HorizontalPodAutoscaler
+        && let (Some(applied), Some(live)) = (notes.applied.get_mut(&key), &live)
+        && applied.desired == desired
+        && is_as_wanted(client, &namespace, object).await.map_err(refused)?
+    {
+        applied.fingerprint = fingerprint(live, &object.body);
+        return Ok(());
+    }
+    let before = notes.applied.get(&key);
+    let outcome = send(client, &namespace, object).await;
+    let result = if outcome.is_ok() { "applied" } else { "refused" };
+    metrics.applies.with_label_values(&[object.kind.name(), result]).inc();
+    let meta = outcome.map_err(refused)?;
+    if before.is_some_and(|before| before.desired == desired && before.resource_version != meta.resource_version) {
+        // Nothing new was said, and yet it had an effect: somebody had changed the object or taken it away.
+        let changed = live.is_none_or(|live| live.resource_version != meta.resource_version);
+        if changed {
+            metrics.drift.with_label_values(&[object.kind.name()]).inc();
+            tracing::info!(namespace, kind = object.kind.name(), name = object.name, "put back what was changed or deleted");
+        }
+    }
+    let applied = Applied {
+        desired,
+        fingerprint: fingerprint(&meta, &object.body),
+        generation: meta.generation,
+        resource_version: meta.resource_version,
+    };
+    notes.applied.insert(key, applied);
+    Ok(())
+}
+
+/// Whether an object was applied as it is.
+pub(crate) fn is_applied(object: &Object, notes: &Notes) -> bool {
+    let applied = notes.applied.get(&(object.kind, object.name.clone()));
+    applied.is_some_and(|applied| applied.desired == hash(&object.body))
 }
 
 async fn send(client: &Client, namespace: &str, object: &Object) -> kube::Result<ObjectMeta> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(object.kind));
     let params = PatchParams::apply(MANAGER).force().validation_strict();
     Ok(api.patch_metadata(&object.name, &params, &Patch::Apply(&object.body)).await?.metadata)
+}
+
+/// Whether an object that has no generation, and whose status changes all the time, still says what was applied.
+async fn is_as_wanted(client: &Client, namespace: &str, object: &Object) -> kube::Result<bool> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(object.kind));
+    Ok(api.get_opt(&object.name).await?.is_some_and(|live| contains(&json!(live), &object.body)))
+}
+
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| live.get(key).is_some_and(|live| contains(live, wanted)))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
 }
 
 fn hash(value: &impl Hash) -> u64 {

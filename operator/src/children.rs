@@ -1,7 +1,7 @@
 //! What exists: metadata of every object that the operator made, kept up to date by watches, and the status of
 //! Deployments. Watches select by label, so nothing else is held; Secrets are neither listed nor watched.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dbx_crds::gateway::DbxGateway;
 use futures::{Stream, StreamExt, stream::SelectAll};
@@ -20,9 +20,19 @@ use kube::{
     },
 };
 
-use crate::{desired::Kind, listed::Listed, metrics::Metrics, names};
+use crate::{
+    desired::{Apis, Kind},
+    discovery,
+    listed::Listed,
+    metrics::Metrics,
+    names,
+    scope::Scope,
+};
 
 pub(crate) type Gateway = DeserializeGuard<DbxGateway>;
+/// How long an API server may need until it serves a new API for good: what watches it before is not told of anything.
+const SETTLED: Duration = Duration::from_secs(10);
+
 type Child = PartialObjectMeta<DynamicObject>;
 
 /// What is known of one child.
@@ -49,22 +59,27 @@ impl Children {
     /// Starts to watch. The stream names a gateway whenever one of its children changed.
     pub(crate) fn watch(
         client: &Client,
+        scope: &Scope,
         metrics: &Arc<Metrics>,
         listed: &Arc<Listed>,
+        apis: &discovery::Known,
     ) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
         let config = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
         let mut triggers = SelectAll::new();
         let mut stores = HashMap::new();
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment) {
-            let api: Api<Child> = Api::all_with(client.clone(), &resource(kind));
+            let api: Api<Child> = scope.api_with(client, &resource(kind));
             let writer = kube::runtime::reflector::store::Writer::new(resource(kind));
             stores.insert(kind, writer.as_reader());
-            let events = watcher(api, config()).modify(|child: &mut Child| trim(&mut child.metadata)).default_backoff().reflect(writer);
-            triggers.push(owners(noted(events, kind, listed.clone()).touched_objects(), kind.name(), metrics));
+            let events = once_there(kind, apis, watcher(api, config()))
+                .modify(|child: &mut Child| trim(&mut child.metadata))
+                .default_backoff()
+                .reflect(writer);
+            triggers.push(owners(noted(events, kind, scope, listed).touched_objects(), kind.name(), metrics));
         }
         let (deployments, writer) = store();
-        let events = watcher(Api::<Deployment>::all(client.clone()), config()).modify(trim_deployment).default_backoff().reflect(writer);
-        triggers.push(owners(noted(events, Kind::Deployment, listed.clone()).touched_objects(), Kind::Deployment.name(), metrics));
+        let events = watcher(scope.api::<Deployment>(client), config()).modify(trim_deployment).default_backoff().reflect(writer);
+        triggers.push(owners(noted(events, Kind::Deployment, scope, listed).touched_objects(), Kind::Deployment.name(), metrics));
         (Self { client: client.clone(), stores, deployments }, triggers)
     }
 
@@ -107,12 +122,29 @@ pub(crate) fn owner_uid(meta: &ObjectMeta) -> Option<&str> {
     meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
-fn noted<K>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+/// A watch that begins once the cluster has the API.
+fn once_there<S: Stream>(kind: Kind, apis: &discovery::Known, watch: S) -> impl Stream<Item = S::Item> + use<S> {
+    let mut apis = apis.clone();
+    let there = async move {
+        let has = |apis: &Option<Apis>| apis.as_ref().is_some_and(|apis| apis.kinds.contains(&kind));
+        // When nobody looks any more the operator ends.
+        if kind.is_optional() && !apis.wait_for(Option::is_some).await.is_ok_and(|apis| has(&apis)) {
+            let _ = apis.wait_for(has).await;
+            tokio::time::sleep(SETTLED).await;
+        }
+        watch
+    };
+    futures::stream::once(there).flatten()
+}
+
+fn noted<K, S: Stream<Item = watcher::Result<watcher::Event<K>>>>(
+    events: S,
     kind: Kind,
-    listed: Arc<Listed>,
-) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> {
-    events.inspect(move |event| listed.note(kind.name(), event))
+    scope: &Scope,
+    listed: &Arc<Listed>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + use<K, S> {
+    let (scope, listed) = (scope.clone(), listed.clone());
+    events.inspect(move |event| listed.note(kind.name(), &scope, event))
 }
 
 /// The gateways that changed children belong to: by owner, and where there is none, by label.

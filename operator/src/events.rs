@@ -1,8 +1,9 @@
 //! Events, on transitions only: what `kubectl describe` shows of how a gateway came to its state.
 
-use dbx_crds::gateway::{Condition, DbxGateway, DbxGatewayStatus, Reason};
+use dbx_crds::gateway::{Condition, Reason};
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1};
 use kube::{
-    Client, Resource,
+    Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
@@ -17,10 +18,10 @@ impl Events {
     }
 
     /// Publishes what changed. An event that cannot be published is not worth a retry.
-    pub(crate) async fn publish(&self, gateway: &DbxGateway, before: &DbxGatewayStatus, after: &DbxGatewayStatus) {
+    pub(crate) async fn publish(&self, object: &ObjectReference, before: &[v1::Condition], after: &[v1::Condition]) {
         for (type_, reason, note) in transitions(before, after) {
             let event = Event { type_, reason, note: Some(note), action: "Reconcile".into(), secondary: None };
-            if let Err(error) = self.0.publish(&event, &gateway.object_ref(&())).await
+            if let Err(error) = self.0.publish(&event, object).await
                 && !namespace_ends(&error)
             {
                 tracing::warn!(error = %error, "an event could not be published");
@@ -29,8 +30,12 @@ impl Events {
     }
 }
 
+fn find(conditions: &[v1::Condition], condition: Condition) -> Option<&v1::Condition> {
+    conditions.iter().find(|found| found.type_ == condition.as_str())
+}
+
 /// What is worth an event: becoming ready, and each new trouble once.
-fn transitions(before: &DbxGatewayStatus, after: &DbxGatewayStatus) -> Vec<(EventType, String, String)> {
+fn transitions(before: &[v1::Condition], after: &[v1::Condition]) -> Vec<(EventType, String, String)> {
     let mut events = Vec::new();
     for condition in [
         Condition::Accepted,
@@ -40,14 +45,16 @@ fn transitions(before: &DbxGatewayStatus, after: &DbxGatewayStatus) -> Vec<(Even
         Condition::Progressing,
         Condition::Ready,
     ] {
-        let (Some(now), then) = (after.condition(condition), before.condition(condition)) else { continue };
+        let (Some(now), then) = (find(after, condition), find(before, condition)) else { continue };
         if then.is_some_and(|then| then.status == now.status && then.reason == now.reason) {
             continue;
         }
         let trouble = match condition {
             Condition::Ready => false,
             Condition::Progressing => [Reason::PodFailing, Reason::DeadlineExceeded].iter().any(|reason| now.reason == reason.as_str()),
-            Condition::Programmed => now.status == "False" && now.reason != Reason::NotAccepted.as_str(),
+            Condition::Programmed => {
+                now.status == "False" && [Reason::NotAccepted, Reason::Loading].iter().all(|reason| now.reason != reason.as_str())
+            }
             _ => now.status == "False",
         };
         let note: String = now.message.chars().take(1000).collect();
@@ -64,20 +71,20 @@ fn transitions(before: &DbxGatewayStatus, after: &DbxGatewayStatus) -> Vec<(Even
 mod tests {
     use super::*;
 
-    fn status(conditions: &[(Condition, &str, Reason)]) -> DbxGatewayStatus {
+    fn status(conditions: &[(Condition, &str, Reason)]) -> Vec<v1::Condition> {
         let conditions = conditions.iter().map(|(condition, status, reason)| {
             serde_json::json!({ "type": condition.as_str(), "status": status, "reason": reason.as_str(), "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z" })
         });
-        serde_json::from_value(serde_json::json!({ "conditions": conditions.collect::<Vec<_>>() })).unwrap()
+        conditions.map(|condition| serde_json::from_value(condition).unwrap()).collect()
     }
 
-    fn reasons(before: &DbxGatewayStatus, after: &DbxGatewayStatus) -> Vec<String> {
+    fn reasons(before: &[v1::Condition], after: &[v1::Condition]) -> Vec<String> {
         transitions(before, after).into_iter().map(|(_, reason, _)| reason).collect()
     }
 
     #[test]
     fn only_transitions_are_told() {
-        let new = DbxGatewayStatus::default();
+        let new = Vec::new();
         let starting = status(&[(Condition::Accepted, "True", Reason::Accepted), (Condition::Ready, "False", Reason::NotObserved)]);
         let serving = status(&[(Condition::Accepted, "True", Reason::Accepted), (Condition::Ready, "True", Reason::Ready)]);
         let broken = status(&[(Condition::Accepted, "False", Reason::InvalidConfig), (Condition::Ready, "False", Reason::InvalidConfig)]);

@@ -83,7 +83,8 @@ fn answer(request: &Request<Incoming>, health: &Health, listed: &Listed, metrics
         |good: bool| if good { (StatusCode::OK, b"ok\n".to_vec()) } else { (StatusCode::SERVICE_UNAVAILABLE, b"not ok\n".to_vec()) };
     let (status, body) = match request.uri().path() {
         "/livez" => probe(health.is_live()),
-        "/readyz" => probe(listed.is_complete()),
+        // One that waits for its turn is ready for it.
+        "/readyz" => probe(metrics.leader.get() == 0 || listed.is_complete()),
         "/metrics" => match metrics.text() {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n").into_bytes()),

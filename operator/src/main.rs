@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let args = args::Args::parse();
     let result = match args.command.unwrap_or(args::Command::Run) {
         args::Command::Run => app::run(args.run),
-        args::Command::Crds => app::print_definitions(),
+        args::Command::Crds { definition } => app::print_definitions(definition),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

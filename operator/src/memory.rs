@@ -61,6 +61,10 @@ pub(crate) struct Notes {
     pub(crate) failures: u32,
     /// The status that was last written, which may be newer than the one in the cache.
     pub(crate) status: Option<DbxGatewayStatus>,
+    /// The revision of keys that the kubelets were hurried for.
+    pub(crate) hurried: Option<String>,
+    /// Whether the autoscaler has the Deployment's replicas.
+    pub(crate) handed_over: bool,
     /// The value of the annotation that asks for a look.
     pub(crate) asked: Option<String>,
 }

@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     pub(crate) statuses: IntCounterVec,
     pub(crate) watch_errors: IntCounterVec,
     pub(crate) gateways: IntGauge,
+    pub(crate) leader: IntGauge,
 }
 
 impl Metrics {
@@ -23,7 +24,7 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let reconciles = counter("reconciles_total", "Looks at a gateway, by how they ended.", &["result"])?;
+        let reconciles = counter("reconciles_total", "Looks at an object, by its kind and how they ended.", &["kind", "result"])?;
         let applies = counter("applies_total", "Objects that were sent to the API server, by kind and result.", &["kind", "result"])?;
         let drift = counter("drift_corrections_total", "Objects that somebody else had changed or deleted, by kind.", &["kind"])?;
         let prunes = counter("prunes_total", "Objects that were taken away since nothing needs them, by kind.", &["kind"])?;
@@ -32,15 +33,17 @@ impl Metrics {
         let durations = HistogramVec::new(
             histogram_opts!(
                 "dbx_operator_reconcile_duration_seconds",
-                "How long a look at a gateway took.",
+                "How long a look at an object took.",
                 vec![0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
             ),
-            &["result"],
+            &["kind", "result"],
         )?;
         registry.register(Box::new(durations.clone()))?;
         let gateways = IntGauge::new("dbx_operator_gateways", "Gateways there are.")?;
         registry.register(Box::new(gateways.clone()))?;
-        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways })
+        let leader = IntGauge::new("dbx_operator_leader", "1 while this operator holds the Lease and works, 0 while it waits.")?;
+        registry.register(Box::new(leader.clone()))?;
+        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways, leader })
     }
 
     /// All of them in Prometheus' text format.

@@ -42,6 +42,11 @@ pub fn auth(gateway: &str, database: &str) -> String {
     child(gateway, &format!("{database}-auth"))
 }
 
+/// The ConfigMap of the keys that a gateway takes.
+pub fn keys(gateway: &str) -> String {
+    child(gateway, "keys")
+}
+
 /// The labels that select the pods of a component. They never change, since a Deployment's selector cannot.
 pub fn selector(gateway: &str, component: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([

@@ -2,12 +2,19 @@
 
 use dbx_crds::gateway::DbxGateway;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
 
 use crate::names;
 
 /// The longest that is copied of what a pod says.
 const LONGEST: usize = 1024;
+
+/// The annotation of pods with the revision of the keys that their kubelets were hurried for.
+const KEYS: &str = "dbx.dev/keys-revision";
 
 /// The pods of a gateway, the newest first.
 pub(crate) async fn list(client: &Client, gateway: &DbxGateway) -> kube::Result<Vec<Pod>> {
@@ -25,6 +32,30 @@ pub(crate) fn addresses(pods: &[Pod]) -> Vec<String> {
     let mut pods: Vec<&Pod> = pods.iter().collect();
     pods.sort_by_key(|pod| !is_ready(pod));
     pods.into_iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.clone()).take(3).collect()
+}
+
+/// Names and addresses of all pods that are ready.
+pub(crate) fn ready(pods: &[Pod]) -> Vec<(String, String)> {
+    let ready = pods.iter().filter(|pod| is_ready(pod));
+    ready.filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.clone()?))).collect()
+}
+
+/// Has the kubelets update the files of pods now instead of within a minute, by a change of the pods that means nothing else.
+pub(crate) async fn hurry(client: &Client, gateway: &DbxGateway, revision: &str) -> kube::Result<()> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { KEYS: revision } } }));
+    let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
+    for pod in list(client, gateway).await? {
+        if pod.annotations().get(KEYS).map(String::as_str) == Some(revision) {
+            continue;
+        }
+        match api.patch_metadata(&pod.name_any(), &params, &patch).await {
+            // Gone meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => _ = result?,
+        }
+    }
+    Ok(())
 }
 
 /// Why the newest pod that is not ready is not, as far as its status tells.

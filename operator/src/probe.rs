@@ -11,7 +11,10 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
-use crate::render::OPERATIONS_PORT;
+use crate::{
+    names,
+    render::{DIRECTORY, KEYS_FILE, OPERATIONS_PORT},
+};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST: usize = 64 << 10;
@@ -20,17 +23,37 @@ const LONGEST: usize = 64 << 10;
 struct Readiness {
     #[serde(default)]
     databases: Vec<DatabaseStatus>,
+    #[serde(default, rename = "keyFiles")]
+    key_files: Vec<KeyFile>,
+}
+
+/// A file of keys that a pod has read.
+#[derive(Debug, Deserialize)]
+struct KeyFile {
+    path: String,
+    revision: Option<String>,
+}
+
+/// Where a gateway's pods read the keys that the operator makes.
+pub(crate) fn keys_path(gateway: &str) -> String {
+    format!("{}/{}/{}", DIRECTORY, names::keys(gateway), KEYS_FILE)
+}
+
+/// The revision of a file of keys that a pod has read.
+pub(crate) async fn revision(address: &str, path: &str) -> Option<String> {
+    let readiness = tokio::time::timeout(PATIENCE, fetch(address)).await.ok()?.ok()?;
+    readiness.key_files.into_iter().find(|file| file.path == path)?.revision
 }
 
 /// Asks every address. A database that any pod reaches is reachable; none is told when no pod answers.
 pub(crate) async fn ask(addresses: &[String]) -> Vec<DatabaseStatus> {
     let answers = join_all(addresses.iter().map(|address| tokio::time::timeout(PATIENCE, fetch(address)))).await;
-    merge(answers.into_iter().filter_map(|answer| answer.ok()?.ok()))
+    merge(answers.into_iter().filter_map(|answer| Some(answer.ok()?.ok()?.databases)))
 }
 
 /// What an unready pod has to say about its databases, with the place in the object, since a pod names no host.
 pub(crate) async fn complaint(address: &str, config: &GatewayConfig) -> Option<String> {
-    let databases = tokio::time::timeout(PATIENCE, fetch(address)).await.ok()?.ok()?;
+    let databases = tokio::time::timeout(PATIENCE, fetch(address)).await.ok()?.ok()?.databases;
     let database = databases.into_iter().find(|database| !database.reachable)?;
     let message = database.message.as_deref().unwrap_or("not reachable");
     Some(format!("database {}{}: {message}", database.name, place(&database.name, config).unwrap_or_default()))
@@ -61,7 +84,7 @@ fn merge(answers: impl Iterator<Item = Vec<DatabaseStatus>>) -> Vec<DatabaseStat
     merged.into_values().collect()
 }
 
-async fn fetch(address: &str) -> anyhow::Result<Vec<DatabaseStatus>> {
+async fn fetch(address: &str) -> anyhow::Result<Readiness> {
     let address: std::net::IpAddr = address.parse()?;
     let stream = tokio::net::TcpStream::connect((address, OPERATIONS_PORT)).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -69,7 +92,7 @@ async fn fetch(address: &str) -> anyhow::Result<Vec<DatabaseStatus>> {
     let exchange = async {
         let response = sender.send_request(request).await?;
         let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(anyhow::Error::from_boxed)?;
-        Ok(serde_json::from_slice::<Readiness>(&body.to_bytes())?.databases)
+        Ok(serde_json::from_slice::<Readiness>(&body.to_bytes())?)
     };
     tokio::pin!(exchange);
     tokio::select! {

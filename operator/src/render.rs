@@ -1,7 +1,8 @@
 //! The file that a gateway's pods read. It differs from `spec.config` in the addresses, which the pod's ports fix, and in
-//! managed databases, which become the ones that the operator runs. Pure, and the same for the same input.
+//! managed databases, which become the ones that the operator runs, and in the file of the keys that the operator makes. Pure, and the
+//! same for the same input.
 
-use dbx_crds::config::{GatewayConfig, KeyRef, SecretSource};
+use dbx_crds::config::{AuthMode, GatewayConfig, KeyRef, SecretSource};
 
 use crate::names;
 
@@ -13,6 +14,17 @@ pub const OPERATIONS_PORT: u16 = 9090;
 pub const REDIS_USER: &str = "dbx";
 /// The key of the password in a managed Redis' Secret.
 pub const PASSWORD_KEY: &str = "password";
+
+/// Where Secrets and ConfigMaps are mounted inside a pod.
+pub const DIRECTORY: &str = "/etc/dbx/secrets";
+/// The key of the file of keys in its ConfigMap.
+pub const KEYS_FILE: &str = "keys.yaml";
+
+/// Where a gateway that asks for credentials finds the keys that the operator makes.
+fn keys_source(gateway: &str) -> SecretSource {
+    let key_ref = KeyRef { name: names::keys(gateway), key: KEYS_FILE.into() };
+    SecretSource { config_map_key_ref: Some(key_ref), ..SecretSource::default() }
+}
 
 /// A rendered file and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +49,9 @@ pub fn render(gateway: &str, config: &GatewayConfig) -> Rendered {
         redis.username = Some(REDIS_USER.into());
         let key_ref = KeyRef { name: names::auth(gateway, &database.name), key: PASSWORD_KEY.into() };
         redis.password_from = Some(SecretSource { secret_key_ref: Some(key_ref), ..SecretSource::default() });
+    }
+    if config.auth.mode == Some(AuthMode::Required) {
+        config.auth.keys_from.push(keys_source(gateway));
     }
     let yaml = serde_yaml::to_string(&config).expect("a configuration is YAML");
     let hash = names::hash8(yaml.as_bytes());
@@ -80,6 +95,22 @@ mod tests {
         limits:
           callTimeout: 1s
         ");
+        assert_eq!(rendered.config.validate(), []);
+    }
+
+    #[test]
+    fn a_gateway_that_asks_for_credentials_reads_the_keys_that_are_made_for_it() {
+        let rendered = render(
+            "cache",
+            &config(
+                "databases: [{ name: a, redis: { url: 'redis://a' } }]\nauth: { mode: required, keysFrom: [{ secretKeyRef: { name: own, key: keys } }] }",
+            ),
+        );
+        let sources: Vec<_> = rendered.config.auth.keys_from.iter().map(|source| serde_json::to_string(source).unwrap()).collect();
+        assert_eq!(
+            sources,
+            [r#"{"secretKeyRef":{"name":"own","key":"keys"}}"#, r#"{"configMapKeyRef":{"name":"cache-keys","key":"keys.yaml"}}"#]
+        );
         assert_eq!(rendered.config.validate(), []);
     }
 

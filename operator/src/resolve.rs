@@ -10,7 +10,15 @@ use dbx_crds::gateway::{DbxGateway, Reason};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::{children::owner_uid, desired::managed, memory::Look, names, retry::backoff, status::Finding};
+use crate::{
+    children::owner_uid,
+    desired::{Apis, Kind, managed},
+    memory::Look,
+    names,
+    retry::backoff,
+    route,
+    status::Finding,
+};
 
 /// What the look at a managed database's Secret found.
 pub(crate) enum Auth {
@@ -65,6 +73,22 @@ pub(crate) async fn references_exist(client: &Client, gateway: &DbxGateway) -> k
     Ok(Ok(()))
 }
 
+/// Whether the cluster has the APIs that a gateway asks for; the way from outside has a condition of its own.
+pub(crate) fn apis_exist(gateway: &DbxGateway, apis: &Apis) -> Result<(), Finding> {
+    let asked = [
+        (gateway.spec.certificate.is_some(), "spec.certificate", Kind::Certificate),
+        (gateway.spec.service_monitor().is_some(), "spec.monitoring.serviceMonitor", Kind::ServiceMonitor),
+    ];
+    if let Some((_, path, kind)) = asked.into_iter().find(|(asked, _, kind)| *asked && !apis.kinds.contains(kind)) {
+        return Err(Finding::new(Reason::ApiMissing, route::missing(path, kind)));
+    }
+    if gateway.spec.autoscaling.as_ref().is_some_and(|autoscaling| autoscaling.calls_in_flight.is_some()) && !apis.custom_metrics {
+        let message = "spec.autoscaling.callsInFlight: the cluster has no custom.metrics.k8s.io; until an adapter such as prometheus-adapter serves it, pods are counted by their CPU";
+        return Err(Finding::new(Reason::MetricsApiMissing, message));
+    }
+    Ok(())
+}
+
 /// Looks at the Secrets of managed databases.
 pub(crate) async fn auth(client: &Client, gateway: &DbxGateway) -> kube::Result<BTreeMap<String, Auth>> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
@@ -88,8 +112,8 @@ struct Reference<'a> {
 }
 
 fn references(gateway: &DbxGateway) -> impl Iterator<Item = Reference<'_>> {
-    gateway.spec.config.sources().into_iter().flat_map(|(path, source)| {
-        let path = |field: &str| format!("spec.config.{path}.{field}");
+    gateway.spec.config.sources().into_iter().flat_map(|(name, source)| {
+        let path = |field: &str| format!("spec.config.{name}.{field}");
         let secret = source.secret_key_ref.as_ref().map(|key| Reference { path: path("secretKeyRef"), secret: true, name: &key.name });
         let config_map =
             source.config_map_key_ref.as_ref().map(|key| Reference { path: path("configMapKeyRef"), secret: false, name: &key.name });

@@ -3,7 +3,7 @@
 
 mod conditions;
 
-use dbx_crds::gateway::{DatabaseStatus, DbxGateway, DbxGatewayStatus, Reason};
+use dbx_crds::gateway::{DatabaseStatus, DbxGateway, DbxGatewayStatus, Reason, State};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt;
 
@@ -55,6 +55,10 @@ pub struct Observation<'a> {
     pub config_hash: Option<String>,
     /// The tag or digest of the image.
     pub version: Option<String>,
+    /// Whether it is reached from outside, if it is to be.
+    pub exposed: Option<(State, Reason, String)>,
+    /// The newer version that waits for its turn.
+    pub waiting: Option<String>,
 }
 
 /// The status that follows from an observation and the status before.
@@ -70,12 +74,17 @@ pub fn status(gateway: &DbxGateway, before: &DbxGatewayStatus, seen: &Observatio
         replicas: Some(rollout.and_then(|rollout| rollout.replicas).unwrap_or(0)),
         ready_replicas: Some(rollout.and_then(|rollout| rollout.ready_replicas).unwrap_or(0)),
         selector: Some(selector.join(",")),
-        url: Some(format!("http://{name}.{}.svc:{}", gateway.namespace().unwrap_or_default(), gateway.spec.port())),
+        url: Some(url(gateway)),
         config_hash: if applied { seen.config_hash.clone() } else { before.config_hash.clone() },
         version: if applied { seen.version.clone() } else { before.version.clone() },
         databases_ready: Some(format!("{reachable}/{}", gateway.spec.config.databases.len())),
         databases: seen.databases.clone(),
     }
+}
+
+/// Where a gateway is reached inside the cluster.
+pub(crate) fn url(gateway: &DbxGateway) -> String {
+    format!("http://{}.{}.svc:{}", gateway.name_any(), gateway.namespace().unwrap_or_default(), gateway.spec.port())
 }
 
 /// Whether every pod is of the newest template and available.

@@ -1,7 +1,9 @@
 //! The chart's rights, the examples, and what is generated, as far as files tell.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use dbx_crds::gateway::DbxGateway;
+use std::process::Command;
+
+use dbx_crds::{api_key::DbxApiKey, config::GatewayConfig, gateway::DbxGateway};
 use serde_json::Value;
 
 fn documents(path: &str) -> Vec<Value> {
@@ -18,7 +20,7 @@ fn strings(value: &Value) -> Vec<&str> {
 #[test]
 fn rights_are_the_least_that_will_do() {
     let roles: Vec<Value> = documents("manifests/operator.yaml").into_iter().filter(|document| document["kind"] == "ClusterRole").collect();
-    assert_eq!(roles.len(), 3);
+    assert_eq!(roles.len(), 4);
     for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
         for field in ["apiGroups", "resources", "verbs"] {
             assert!(!strings(&rule[field]).iter().any(|word| word.contains('*')), "{rule}");
@@ -32,8 +34,17 @@ fn rights_are_the_least_that_will_do() {
 
 #[test]
 fn examples_are_valid() {
-    for (file, names) in [("quickstart", vec!["quickstart"]), ("existing-redis", vec!["cache-api"])] {
+    for (file, names, keys) in [
+        ("quickstart", vec!["quickstart"], 1),
+        ("existing-redis", vec!["cache-api"], 0),
+        ("service-accounts", vec!["accounts"], 0),
+        ("tenants", vec!["tenants"], 2),
+    ] {
         let documents = documents(&format!("manifests/examples/{file}.yaml"));
+        let found = documents.iter().filter(|document| document["kind"] == "DbxApiKey");
+        let found: Vec<DbxApiKey> = found.map(|document| serde_json::from_value(document.clone()).unwrap()).collect();
+        assert_eq!(found.len(), keys, "{file}");
+        assert!(found.iter().all(|key| names.contains(&key.spec.gateway_ref.name.as_str())), "{file}");
         let gateways = documents.into_iter().filter(|document| document["kind"] == "DbxGateway");
         let gateways: Vec<DbxGateway> = gateways.map(|document| serde_json::from_value(document).unwrap()).collect();
         assert_eq!(gateways.iter().map(|gateway| gateway.metadata.name.as_deref().unwrap()).collect::<Vec<_>>(), names);
@@ -45,16 +56,62 @@ fn examples_are_valid() {
 }
 
 #[test]
-fn the_manifest_has_the_current_definition() {
+fn the_manifest_has_the_current_definitions() {
     let documents = documents("manifests/operator.yaml");
-    let mut rendered = documents.into_iter().find(|document| document["kind"] == "CustomResourceDefinition").unwrap();
-    rendered["metadata"].as_object_mut().unwrap().remove("annotations");
-    assert_eq!(rendered, serde_json::to_value(dbx_crds::gateway::crd()).unwrap(), "stale; `make generate` writes it");
+    let mut rendered: Vec<Value> = documents.into_iter().filter(|document| document["kind"] == "CustomResourceDefinition").collect();
+    for definition in &mut rendered {
+        definition["metadata"].as_object_mut().unwrap().remove("annotations");
+    }
+    let current = [dbx_crds::api_key::crd(), dbx_crds::gateway::crd()].map(|crd| serde_json::to_value(crd).unwrap());
+    rendered.sort_by_key(|definition| definition["metadata"]["name"].to_string());
+    assert_eq!(rendered, current, "stale; `make generate` writes it");
+}
+
+/// What Helm makes of the chart of gateways with some values.
+fn gateway_chart(values: &str) -> Result<String, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), values).unwrap();
+    let mut helm = Command::new("helm");
+    helm.args(["template", "cache"]).arg(format!("{}/../charts/dbx-gateway", env!("CARGO_MANIFEST_DIR"))).arg("--values").arg(file.path());
+    helm.args(["--namespace", "shop", "--kube-version", "1.35.0"]);
+    let output = helm.output().expect("helm is on the path: `PATH=$(e2e/cluster/cluster tools):$PATH`");
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    if output.status.success() { Ok(out) } else { Err(error) }
+}
+
+#[test]
+fn a_gateway_without_the_operator() {
+    let config = r#"{"databases":[{"name":"redis","redis":{"url":"redis://elsewhere","passwordFrom":{"secretKeyRef":{"name":"redis","key":"password"}}}}],"auth":{"mode":"none"},"limits":{"callTimeout":"1s","maxInFlight":1000000}}"#;
+    let values = format!(
+        "config: {config}\nsecrets: [redis]\nconfigMaps: [authority]\nhosts: [api.example.com]\nextraEnv: [{{ name: A, value: b }}]\n"
+    );
+    let rendered = gateway_chart(&values).unwrap();
+    let documents: Vec<Value> =
+        rendered.split("\n---").map(|document| serde_yaml::from_str(document.trim_start_matches("---")).unwrap()).collect();
+    let map = documents.iter().find(|document| document["kind"] == "ConfigMap").unwrap();
+    let passed: Value = serde_yaml::from_str(map["data"]["config.yaml"].as_str().unwrap()).unwrap();
+    assert_eq!(passed, serde_json::from_str::<Value>(config).unwrap(), "it is passed through as it is");
+    let passed: GatewayConfig = serde_json::from_value(passed).unwrap();
+    assert_eq!(passed.validate(), []);
+    check_restricted(&documents);
+    insta::assert_snapshot!(rendered);
+
+    for (values, expected) in [
+        ("config: { limits: { foo: 1 } }", "additional properties 'foo' not allowed"),
+        ("config: { auth: { mode: null } }", "config.auth.mode has to be said"),
+        ("config: { listen: { data: '0.0.0.0:1' } }", "the ports of the pod"),
+    ] {
+        let error = gateway_chart(values).unwrap_err();
+        assert!(error.contains(expected), "{values}: {error}");
+    }
 }
 
 #[test]
 fn the_pods_satisfy_the_restricted_standard() {
-    let documents = documents("manifests/operator.yaml");
+    check_restricted(&documents("manifests/operator.yaml"));
+}
+
+fn check_restricted(documents: &[Value]) {
     let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

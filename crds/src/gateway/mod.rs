@@ -1,11 +1,16 @@
 //! `DbxGateway`: a gateway as Kubernetes sees it. Every field here does something; there is no patch of what the operator
 //! makes, since who may create a gateway may already run pods as a ServiceAccount of its namespace.
 
-mod schema;
+mod rules;
 mod status;
+mod surroundings;
 
-pub use schema::{RULES, Rule, crd};
+pub use rules::{RULES, crd};
 pub use status::{Condition, DatabaseStatus, DbxGatewayStatus, Reason, State};
+pub use surroundings::{
+    Autoscaling, Certificate, DisruptionBudget, EnvironmentVariable, Expose, HttpRoute, Ingress, IssuerRef, Monitoring, Mount, Named,
+    NetworkPolicy, ParentRef, ServiceAccount, ServiceMonitor,
+};
 
 use std::collections::BTreeMap;
 
@@ -14,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::GatewayConfig;
+use crate::{config::GatewayConfig, schema};
 
 /// The annotation whose change makes the operator look at a gateway again.
 pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
@@ -50,6 +55,9 @@ pub struct DbxGatewaySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
+    /// How many pods, by what they have to do, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// The gateway's image. Default: the one of the operator's release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
@@ -79,12 +87,55 @@ pub struct DbxGatewaySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
     pub pod_labels: BTreeMap<String, String>,
+    /// The identity of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
+    /// More variables of the gateway's environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub extra_env: Vec<EnvironmentVariable>,
+    /// More volumes of the pods, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub extra_volumes: Vec<Named>,
+    /// More mounts of the gateway's container, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub extra_volume_mounts: Vec<Mount>,
     /// The Service in front of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
-    /// Change nothing until this is `false` again. What runs goes on running. Default: `false`.
+    /// Ways from outside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+    /// A certificate that cert-manager issues and renews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// How many pods a node drain may take at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudget>,
+    /// Who may reach the pods, and what they may reach. Default: no NetworkPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicy>,
+    /// Who watches the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
+    /// Who may make keys to this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_keys: Option<ApiKeys>,
+    /// Change nothing until this is `false` again. What runs goes on running, and keys go on being taken. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+}
+
+/// Who may make keys to a gateway, with a `DbxApiKey`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeys {
+    /// Namespaces, besides the gateway's own, whose keys are taken; `*` for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub allowed_namespaces: Vec<String>,
 }
 
 /// An image: a repository, and a tag or a digest of it.
@@ -179,14 +230,38 @@ pub enum ServiceType {
 }
 
 impl DbxGatewaySpec {
-    /// How many pods are wanted.
+    /// How many pods are wanted; at least, when that changes by itself.
     pub fn replicas(&self) -> i32 {
-        self.replicas.unwrap_or(1)
+        match &self.autoscaling {
+            Some(autoscaling) => autoscaling.min_replicas.unwrap_or(1),
+            None => self.replicas.unwrap_or(1),
+        }
+    }
+
+    /// The Ingress that is asked for.
+    pub fn ingress(&self) -> Option<&Ingress> {
+        self.expose.as_ref()?.ingress.as_ref()
+    }
+
+    /// The HTTPRoute that is asked for.
+    pub fn http_route(&self) -> Option<&HttpRoute> {
+        self.expose.as_ref()?.http_route.as_ref()
+    }
+
+    /// The ServiceMonitor that is asked for.
+    pub fn service_monitor(&self) -> Option<&ServiceMonitor> {
+        self.monitoring.as_ref()?.service_monitor.as_ref()
     }
 
     /// Whether the operator may not change anything.
     pub fn paused(&self) -> bool {
         self.paused.unwrap_or(false)
+    }
+
+    /// Whether keys of a namespace, which is not the gateway's own, are taken.
+    pub fn allows_keys_from(&self, namespace: &str) -> bool {
+        let allowed = self.api_keys.iter().flat_map(|keys| &keys.allowed_namespaces);
+        allowed.into_iter().any(|allowed| allowed == namespace || allowed == "*")
     }
 
     /// The Service's port.

@@ -13,7 +13,7 @@ pub struct DbxGatewayStatus {
     /// The generation of `spec` that this speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, ResolvedRefs, Programmed, Available, Progressing, BackendReachable, Ready.
+    /// Accepted, ResolvedRefs, Programmed, Available, Progressing, Exposed, BackendReachable, Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<v1::Condition>,
@@ -101,6 +101,8 @@ words! {
         Available,
         /// Pods are being replaced.
         Progressing,
+        /// What leads to it from outside the cluster is in place. Only when `expose` asks for it.
+        Exposed,
         /// The databases answer.
         BackendReachable,
         /// All of it.
@@ -127,6 +129,10 @@ words! {
         ConfigMapNotFound,
         /// The operator may not look at something that the configuration names.
         RefNotPermitted,
+        /// Something that was asked for needs an API that the cluster does not have.
+        ApiMissing,
+        /// `autoscaling.callsInFlight` needs the API of custom metrics, which the cluster does not have.
+        MetricsApiMissing,
         /// The API server took every object.
         Programmed,
         /// Nothing of this generation was applied, because it was not accepted.
@@ -145,16 +151,36 @@ words! {
         Complete,
         /// Pods are being started or replaced.
         RollingOut,
+        /// The version of a newer operator waits until fewer gateways are rolled.
+        Queued,
         /// A new pod does not become ready; the message says which and why.
         PodFailing,
         /// New pods did not become ready in time; the old ones keep serving.
         DeadlineExceeded,
+        /// The Ingress exists, and Gateways have taken the HTTPRoute.
+        Exposed,
+        /// No Gateway has said whether it takes the HTTPRoute.
+        RouteNotObserved,
+        /// A Gateway does not take the HTTPRoute.
+        RouteNotAccepted,
         /// Every database answers.
         Reachable,
         /// A database does not answer.
         Unreachable,
         /// No pod has said how its databases are.
         NoAnswer,
+        /// The gateway of a key does not exist.
+        GatewayNotFound,
+        /// The gateway does not take keys of this namespace.
+        NamespaceNotAllowed,
+        /// The gateway asks for no credentials, so a key would mean nothing.
+        AuthNotRequired,
+        /// The gateway has no database of a name that the key has.
+        DatabaseNotFound,
+        /// The Secret that a key is to be written to exists and belongs to somebody else.
+        SecretConflict,
+        /// A new key waits until every ready pod of the gateway takes it.
+        Loading,
         /// The gateway serves.
         Ready,
     }

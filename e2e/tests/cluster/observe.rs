@@ -52,7 +52,7 @@ impl World {
                 }
             }
         }
-        let operator = run("kubectl", &["--namespace", SYSTEM, "logs", "deployment/dbx-operator", "--tail=2000"]);
+        let operator = run("kubectl", &["--namespace", SYSTEM, "logs", "--selector=app.kubernetes.io/name=dbx-operator", "--tail=2000"]);
         files.push(("operator.log".into(), operator.unwrap_or_else(|error| error)));
         for (name, text) in files {
             let _ = std::fs::write(folder.join(name), text);

@@ -119,7 +119,8 @@ pub(crate) fn install(operator: &str, gateway: &str, settings: &[&str]) -> Resul
     }
     run("helm", &arguments).map(drop).map_err(|error| {
         let pods = run("kubectl", &["--namespace", SYSTEM, "describe", "pods"]).unwrap_or_else(|error| error);
-        let logs = run("kubectl", &["--namespace", SYSTEM, "logs", "deployment/dbx-operator", "--tail=50"]).unwrap_or_else(|error| error);
+        let logs = run("kubectl", &["--namespace", SYSTEM, "logs", "--selector=app.kubernetes.io/name=dbx-operator", "--tail=50"])
+            .unwrap_or_else(|error| error);
         format!("{error}\n{pods}\n{logs}")
     })
 }

@@ -109,10 +109,10 @@ impl Gate {
 
     /// Makes a credential in the query one in the header, if that is allowed: nobody else gets to see it.
     pub fn take_from_query(&self, parts: &mut Parts) {
-        let Some((path, query)) = parts.uri.path_and_query().and_then(|target| target.as_str().split_once('?')).filter(|_| self.in_query)
-        else {
+        if !self.in_query {
             return;
-        };
+        }
+        let Some((path, query)) = parts.uri.path_and_query().and_then(|target| target.as_str().split_once('?')) else { return };
         let (tokens, rest): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| value(pair).is_some());
         let [token] = tokens[..] else { return };
         let token = percent_encoding::percent_decode_str(value(token).unwrap_or_default()).decode_utf8_lossy().into_owned();

@@ -11,5 +11,5 @@ mod roster;
 
 pub use gate::Gate;
 pub use identity::{ANONYMOUS, Identity, names};
-pub use rights::{Rights, check_access};
+pub use rights::{Rights, check_access, raw_names};
 pub use roster::check;

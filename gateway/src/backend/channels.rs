@@ -80,8 +80,8 @@ pub struct Counts {
 
 /// Somebody who listens. Called on the worker's own thread; must not wait.
 pub trait Listener: Send + Sync {
-    /// Takes what was heard.
-    fn hear(&self, event: &Arc<Event>);
+    /// Takes what was heard. If it is alone nothing follows at once that could be told together with it.
+    fn hear(&self, event: &Arc<Event>, alone: bool);
 }
 
 /// A database's channels, as one worker hears them.

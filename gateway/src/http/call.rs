@@ -19,6 +19,7 @@ use super::{
     scripts, sizes,
 };
 use crate::{
+    auth::Rights,
     backend::{self, Failure, NodeId, Pending, Replies, Taken, Where},
     error::{Code, Delivery, Error},
     operation::{
@@ -30,6 +31,7 @@ use crate::{
         render::Format,
     },
     rates::Serving,
+    record::Trail,
     resp,
     shared::{Room, Shared},
     worker::Database,
@@ -78,7 +80,12 @@ pub(super) struct Options {
     pub(super) patience: Option<Duration>,
     /// The timeout is the caller's own.
     pub(super) timed: bool,
+    /// The calls are somebody's, whom the audit log is about.
+    pub(super) recorded: bool,
 }
+
+/// What a call is, once it has been encoded and may be made.
+pub(super) type Admitted = (Plan, Trail);
 
 impl Options {
     /// Those of a call that the gateway makes for itself.
@@ -93,12 +100,19 @@ impl Options {
             alone: false,
             patience: None,
             timed: false,
+            recorded: false,
         }
+    }
+
+    /// The same for a call that is only looked at, and made later or not at all.
+    pub(super) fn unrecorded(self) -> Self {
+        Self { recorded: false, ..self }
     }
 
     /// Reads headers and query. Takes its own parameters out of the query; what stays is the operation's.
     pub(super) fn take(room: &Room, headers: &HeaderMap, query: &mut Query<'_>) -> Result<Self, Error> {
         let mut options = Self::plain(room.call_timeout, Encoding::Utf8, request::accept(headers)?);
+        options.recorded = true;
         if let Some(value) = headers.get(&TIMEOUT) {
             options.set_timeout(timeout(room, value.to_str().unwrap_or_default(), "DBX-Timeout")?);
         }
@@ -159,31 +173,41 @@ impl Options {
     }
 
     /// Encodes a call that its caller may make; on an error `out` is as before.
-    pub(super) fn encode(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+    pub(super) fn encode(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Admitted, Error> {
         let start = out.len();
-        let plan = self.encode_any(scope, id, arguments, out)?;
+        let (plan, trail) = self.encode_any(scope, id, arguments, out)?;
         match id.operation().mode.refusal().or_else(|| plan.mode.refusal()) {
-            None => Ok(plan),
+            None => Ok((plan, trail)),
             Some(refusal) => {
                 out.truncate(start);
-                Err(refusal)
+                Err(trail.refused(refusal))
             }
         }
     }
 
     /// As [`encode`](Self::encode), also of what cannot share a connection.
-    pub(super) fn encode_any(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Plan, Error> {
+    pub(super) fn encode_any(&self, scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, out: &mut BytesMut) -> Result<Admitted, Error> {
         let start = out.len();
         let (operation, rules, rights) = (id.operation(), self.rules(&scope.worker.shared), scope.rights());
-        let (plan, admitted) = if rights.is_all() {
-            (operation.encode_any(arguments, &rules, out)?, Ok(()))
+        let bounded = |out: &[u8]| bounds::check(id, out, sizes::limits(&scope.worker.shared));
+        let is_recorded = self.recorded && scope.worker.audit.is_some();
+        if rights.is_all() && !is_recorded {
+            let plan = operation.encode_any(arguments, &rules, out)?;
+            return bounded(&out[start..]).inspect_err(|_| out.truncate(start)).map(|()| (plan, Trail::NONE));
+        }
+        let mut marks = Marks::new();
+        let encoded = operation.encode_marked(arguments, &rules, out, Some(&mut marks));
+        let judged = encoded.and_then(|plan| {
+            rights.admit(id, &plan, &marks, out, start)?;
+            bounded(&out[start..]).map(|()| plan)
+        });
+        let admitted = if is_recorded {
+            let command = &out[start..];
+            scope.judged(operation.name, operation.access.class, judged, |admitted| names(&marks, command, rights, admitted))
         } else {
-            let mut marks = Marks::new();
-            let plan = operation.encode_marked(arguments, &rules, out, Some(&mut marks))?;
-            (plan, rights.admit(id, &plan, &marks, out, start))
+            judged.map(|plan| (plan, Trail::NONE))
         };
-        let judged = admitted.and_then(|()| bounds::check(id, &out[start..], sizes::limits(&scope.worker.shared)));
-        judged.inspect_err(|_| out.truncate(start)).map(|()| plan)
+        admitted.inspect_err(|_| out.truncate(start))
     }
 
     pub(super) fn rules(&self, shared: &Shared) -> Rules {
@@ -193,6 +217,14 @@ impl Options {
     pub(super) fn format(&self) -> Format {
         Format { encoding: self.encoding, integers_as_strings: self.integers_as_strings }
     }
+}
+
+/// What is marked in a command, as its caller knows it.
+pub(super) fn names<'c>(marks: &Marks, command: &'c [u8], rights: &Rights, admitted: bool) -> Vec<&'c [u8]> {
+    let words = resp::words(command);
+    let names = marks.iter().filter_map(|mark| words.get(mark.word).copied());
+    // What has been admitted has the prefix by now.
+    names.map(|name| if admitted { rights.heard(name) } else { name }).collect()
 }
 
 /// Reads a call's encoding.
@@ -332,22 +364,22 @@ pub(super) fn start(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options
     check_supported(database, id)?;
     check_place(Some(id), options)?;
     with_scratch(|scratch| {
-        let plan = options.encode_any(scope, id, arguments, scratch)?;
-        if let Some(refusal) = refusal(plan.mode) {
-            return Err(refusal);
-        }
-        if options.accept == Media::Bytes && !plan.shape.is_one_value() {
-            return Err(no_bytes());
+        let (plan, trail) = options.encode_any(scope, id, arguments, scratch)?;
+        let refused = refusal(plan.mode).or_else(|| (options.accept == Media::Bytes && !plan.shape.is_one_value()).then(no_bytes));
+        if let Some(refusal) = refused {
+            return Err(trail.refused(refusal));
         }
         if let (Mode::Blocking(_), Some(patience)) = (plan.mode, options.patience) {
             let command = Bytes::copy_from_slice(scratch);
             let sent = Sent::Waiting(database.backend.wait(id, command, Instant::now() + patience));
-            return Ok(Queued { plan, sent, script: None });
+            return Ok(Queued { plan, sent, script: None, trail });
         }
         let script = scripts::keep(id, scratch);
         scripts::by_hash(database, id, scratch);
-        let sent = options.submit(database, scratch, smallvec![!operation.changes()]);
-        Ok(Queued { plan, sent: sent.map_err(|failure| failure.error(plan.idempotent))?, script })
+        match options.submit(database, scratch, smallvec![!operation.changes()]) {
+            Ok(sent) => Ok(Queued { plan, sent, script, trail }),
+            Err(failure) => Err(trail.refused(failure.error(plan.idempotent))),
+        }
     })
 }
 
@@ -366,6 +398,7 @@ pub(super) struct Queued {
     pub(super) sent: Sent,
     /// The command as it would be sent whole, of those that run or load a script.
     script: Option<Bytes>,
+    trail: Trail,
 }
 
 /// Commands on their way.
@@ -502,24 +535,29 @@ pub(super) async fn finish(
     options: &Options,
 ) -> Result<Done, Error> {
     let (database, deadline) = (scope.database, started + options.timeout);
+    let mut trail = Trail::NONE;
     let outcome = match queued {
-        Ok(Queued { plan, sent, script }) => match sent.reply(database, deadline).await {
-            Ok((frame, taken)) => {
-                let done = Done { id, plan, frame, taken };
-                let done = match script {
-                    Some(script) => Box::pin(scripted(database, done, &script, options, deadline)).await,
-                    None => Ok(done),
-                };
-                done.map(|done| Done { frame: scope.seen(Some(id), done.frame), ..done })
+        Ok(Queued { plan, sent, script, trail: begun }) => {
+            trail = begun;
+            match sent.reply(database, deadline).await {
+                Ok((frame, taken)) => {
+                    let done = Done { id, plan, frame, taken };
+                    let done = match script {
+                        Some(script) => Box::pin(scripted(database, done, &script, options, deadline)).await,
+                        None => Ok(done),
+                    };
+                    done.map(|done| Done { frame: scope.seen(Some(id), done.frame), ..done })
+                }
+                Err(failure) => Err(failure.error(plan.idempotent)),
             }
-            Err(failure) => Err(failure.error(plan.idempotent)),
-        },
+        }
         Err(error) => Err(error),
     };
     let code = match &outcome {
         Ok(done) => crate::error::code_of(&done.frame),
         Err(error) => Some(error.code),
     };
+    trail.end(code);
     scope.worker.counters.record(id, code, started.elapsed());
     outcome
 }

@@ -13,7 +13,7 @@ use crate::{
     backend::{self, Failure},
     error::{self, Code, Error},
     operation::{
-        self,
+        self, Class,
         encode::Encoding,
         param::Role,
         render::{self, Format},
@@ -145,7 +145,7 @@ impl Follower {
 /// The key of a stream as the database knows it, if the caller may read it.
 pub(super) fn may_follow(scope: Scope<'_>, key: Bytes) -> Result<Bytes, Error> {
     let read = operation::find("xread").ok_or_else(super::unknown_operation)?;
-    scope.rights().key(read, Role::READ, key)
+    scope.begun("follow", Class::Read, std::slice::from_ref(&key), scope.rights().key(read, Role::READ, key.clone()))
 }
 
 /// The entries in the reply of XREAD or XREADGROUP for one stream: a frame as XRANGE's. `None` if it has waited in vain.

@@ -241,7 +241,7 @@ impl Record {
         let id = operation::find(name).ok_or_else(super::unknown_operation)?;
         let options = Options::plain(database.room.call_timeout, Encoding::Utf8, Media::Json);
         // Its records are the gateway's own.
-        let scope = Scope { worker, database, identity: &worker.own, allowance: None, id: "" };
+        let scope = Scope { worker, database, identity: &worker.own, allowance: None, id: "", client: None };
         let done = call::run(scope, id, Ok(arguments), &options).await.map_err(|mut error| {
             // Whatever became of the record, the change was not made.
             error.retryable |= std::mem::take(&mut error.outcome_unknown);

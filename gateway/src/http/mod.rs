@@ -14,6 +14,7 @@ mod pages;
 mod pipeline;
 mod precondition;
 mod raw;
+mod recorded;
 mod request;
 mod resource;
 mod respond;
@@ -41,6 +42,8 @@ use axum::{
 use call::Options;
 use dbx_crds::config::Origins;
 use request::Media;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use resource::fuzzing;
 pub(crate) use respond::message;
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -51,6 +54,7 @@ use crate::{
     operation::{self, arguments::Arguments},
     peer::Peer,
     rates::{Allowance, Seat},
+    record,
     worker::{Database, Worker},
 };
 
@@ -123,6 +127,7 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
         Ok(response) => response,
         Err(error) => {
             worker.counters.refuse(error.code);
+            recorded::refused(&worker, &parts, &id, &error);
             if error.code == Code::Internal {
                 tracing::error!(request = id.to_str().unwrap_or_default(), detail = &*error.detail, "internal error");
             }
@@ -132,43 +137,48 @@ async fn answer(State(worker): State<Arc<Worker>>, request: Request) -> Response
     if worker.shared.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    if worker.shared.access_log {
-        let path = known(&worker, parts.uri.path());
-        let client = client(&worker, &parts);
-        tracing::info!(
-            target: "dbx_gateway::access",
-            request = id.to_str().unwrap_or_default(),
-            client = client.map(tracing::field::display),
-            method = parts.method.as_str(),
-            path,
-            status = response.status().as_u16(),
-            microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
-    }
     response.headers_mut().insert(REQUEST_ID, id);
     respond::secure(&mut response, worker.shared.serves_tls);
     if parts.headers.contains_key(header::ACCEPT_ENCODING) && compression::applies(&response) {
         response = Box::pin(compression::compress(&parts.headers, response)).await;
     }
+    if let Some(access) = &worker.access {
+        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        access.request(&record::Request {
+            id: id.unwrap_or_default(),
+            client: client(&worker, &parts),
+            method: parts.method.as_str(),
+            path: known(&worker, parts.uri.path()),
+            status: response.status().as_u16(),
+            bytes: if parts.method == Method::HEAD { Some(0) } else { response.body().size_hint().exact() },
+            microseconds: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        });
+    }
     response
+}
+
+/// The address that a request comes from.
+fn client(worker: &Worker, parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared))
 }
 
 async fn outcome(worker: &Arc<Worker>, parts: &Parts, body: Body, id: &HeaderValue) -> Result<Response<Body>, Error> {
     let shared = &worker.shared;
     request::check_length(&parts.uri, shared.max_url_bytes)?;
     request::check_framing(&parts.headers, &body)?;
+    let check_source = |is_known| request::check_source(&parts.uri, &parts.headers, is_known, &shared.hosts, &shared.origins.0);
     let path = parts.uri.path();
     if path.strip_prefix(API).is_none_or(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-        request::check_source(&parts.uri, &parts.headers, shared.gate.is_closed(), &shared.hosts, &shared.origins.0)?;
+        check_source(shared.gate.is_closed())?;
         return pages::page(worker, &parts.method, path);
     }
     let credential = shared.gate.credential(parts)?;
     if matches!(credential, Credential::None) && shared.gate.is_closed() && socket::asks_later(parts) {
+        check_source(true)?;
         return socket::open_unknown(worker, parts, id);
     }
     let identity = &shared.gate.identify(&credential).await?;
-    request::check_source(&parts.uri, &parts.headers, !identity.is_anonymous(), &shared.hosts, &shared.origins.0)?;
+    check_source(!identity.is_anonymous())?;
     match idempotency::applies(parts) {
         false => route(worker, identity, parts, body, id).await,
         true => Box::pin(idempotency::answer(worker.clone(), identity.clone(), parts.clone(), body, id.clone())).await,
@@ -196,7 +206,13 @@ async fn route(
     let database = identity.database(worker, index);
     let allowance = allowance(worker, identity, parts);
     let incoming = Incoming { worker, database, identity, allowance: allowance.as_ref(), parts, id };
-    let mut response = call(incoming, rest, body).await?;
+    let mut response = match call(incoming, rest, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            incoming.scope().denied(known(worker, parts.uri.path()), &error);
+            return Err(Error { recorded: true, ..error });
+        }
+    };
     if let Some(allowance) = &allowance {
         allowance.owe(index, response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default());
         if let Some((policy, rest)) = allowance.tightest(index) {
@@ -210,11 +226,6 @@ async fn route(
 fn allowance(worker: &Worker, identity: &Arc<Identity>, parts: &Parts) -> Option<Arc<Allowance>> {
     let rates = worker.shared.rates.as_ref()?;
     Some(rates.allowance(identity, || client(worker, parts).unwrap_or(Ipv4Addr::UNSPECIFIED.into())))
-}
-
-/// The address of who made a request.
-fn client(worker: &Worker, parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|peer| peer.client(&parts.headers, &worker.shared))
 }
 
 /// Answers a request that names a database.
@@ -314,6 +325,8 @@ struct Scope<'a> {
     allowance: Option<&'a Allowance>,
     /// The id of the request, or of the socket.
     id: &'a str,
+    /// The address that the caller calls from, where it is recorded.
+    client: Option<IpAddr>,
 }
 
 impl<'a> Scope<'a> {
@@ -332,7 +345,9 @@ impl<'a> Scope<'a> {
 impl<'a> Incoming<'a> {
     fn scope(&self) -> Scope<'a> {
         let allowance = self.allowance.map(|allowance| &**allowance);
-        Scope { worker: self.worker, database: self.database, identity: self.identity, allowance, id: self.id.to_str().unwrap_or_default() }
+        let (worker, database, identity) = (self.worker, self.database, self.identity);
+        let recorded = worker.audit.as_ref().and_then(|_| client(worker, self.parts));
+        Scope { worker, database, identity, allowance, id: self.id.to_str().unwrap_or_default(), client: recorded }
     }
 
     async fn body(&self, body: Body) -> Result<axum::body::Bytes, Error> {

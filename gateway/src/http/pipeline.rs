@@ -18,6 +18,7 @@ use crate::{
     backend::{self, Replies},
     error::{Code, Error},
     operation::{self, Id, arguments::Arguments, encode::Plan},
+    record::Trail,
     shared::{Room, Shared},
 };
 
@@ -45,7 +46,7 @@ struct Call<'a> {
 
 /// A call that has been queued, or why not.
 enum Slot {
-    Queued { id: Id, plan: Plan, options: Options },
+    Queued { id: Id, plan: Plan, options: Options, trail: Trail },
     Refused { id: Option<Id>, error: Error },
 }
 
@@ -109,7 +110,7 @@ impl Queued {
         out.extend_from_slice(b"{\"result\":[");
         let mut replies = outcome.as_ref().map_or(&[][..], |bytes| &bytes[..]);
         let mut pause = out.len() + call::LARGE;
-        for (index, slot) in slots.iter().enumerate() {
+        for (index, slot) in slots.into_iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
@@ -118,14 +119,15 @@ impl Queued {
                 tokio::task::yield_now().await;
                 pause = out.len() + call::LARGE;
             }
-            let (id, result) = match slot {
-                Slot::Refused { id, error } => (*id, Err(error.clone())),
-                Slot::Queued { id, plan, options } => match &outcome {
-                    Err(failure) => (Some(*id), Err(failure.error(plan.idempotent))),
-                    Ok(_) => (Some(*id), render(scope, *id, plan, options, &mut replies, out)),
+            let (id, result, trail) = match slot {
+                Slot::Refused { id, error } => (id, Err(error), Trail::NONE),
+                Slot::Queued { id, plan, options, trail } => match &outcome {
+                    Err(failure) => (Some(id), Err(failure.error(plan.idempotent)), trail),
+                    Ok(_) => (Some(id), render(scope, id, &plan, &options, &mut replies, out), trail),
                 },
             };
             let code = result.as_ref().err().map(|error| error.code);
+            trail.end(code);
             if let Some(id) = id {
                 scope.worker.counters.record(id, code, started.elapsed());
             }
@@ -170,14 +172,14 @@ pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], opti
                 if let Some(error) = refused.get_mut(index).and_then(Option::take) {
                     return Err(error);
                 }
-                let plan = options.encode(scope, operation, &given, scratch)?;
-                Ok((operation, plan, options))
+                let (plan, trail) = options.encode(scope, operation, &given, scratch)?;
+                Ok((operation, plan, options, trail))
             });
             slots.push(match encoded {
-                Ok((id, plan, options)) => {
+                Ok((id, plan, options, trail)) => {
                     replies.push(!id.operation().changes());
                     longest = longest.max(options.timeout);
-                    Slot::Queued { id, plan, options }
+                    Slot::Queued { id, plan, options, trail }
                 }
                 Err(mut error) => {
                     error.position = error.position.map(|position| position + offset(call, document));
@@ -192,7 +194,7 @@ pub(super) fn queue(scope: Scope<'_>, calls: &[&RawValue], document: &[u8], opti
 
 /// Reads one call.
 pub(super) fn prepare<'a>(call: &'a RawValue, options: &Options, scope: Scope<'_>) -> Result<(Id, Arguments<'a>, Options), Error> {
-    let call: Call<'a> = serde_json::from_str(call.get()).map_err(|_| {
+    let call: Call<'a> = request::of_object(call.get().as_bytes(), serde_json::from_str(call.get())).map_err(|_| {
         Error::new(Code::InvalidArgument, "expected a call: {\"op\": …, \"args\": {…}, \"encoding\"?: …, \"timeout\"?: …}").param("calls")
     })?;
     let id = operation::find(&call.op).ok_or_else(unknown_operation)?;

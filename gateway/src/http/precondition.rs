@@ -154,32 +154,41 @@ pub(super) async fn change(
         call::check_callable(incoming.database, id, options)?;
         let scope = incoming.scope();
         let mut read = BytesMut::new();
-        options.encode(scope, place.read, &place.arguments, &mut read)?;
+        options.encode(scope, place.read, &place.arguments, &mut read)?.1.forget();
         let key = atomic::last_word(&read);
         let mut bytes = BytesMut::new();
-        let plan = options.encode(scope, id, given, &mut bytes)?;
+        let (plan, trail) = options.encode(scope, id, given, &mut bytes)?;
         let (names, watches): (Vec<_>, Vec<_>) =
             preconditions.expected().map(|(name, expected)| (name, Watch { key: key.clone(), read: read.clone(), expected })).unzip();
         let commands = Commands { bytes, count: 1, droppable: !id.operation().changes(), idempotent: false };
-        for _ in 0..ATTEMPTS {
-            let outcome = atomic::run(incoming.database, &watches, &commands, started + options.timeout).await;
-            // A key of another type has no version, and is not what anybody expects here; what is at fault is not a watch.
-            match outcome.map_err(|error| Error { param: None, ..error })? {
-                Outcome::Done(frame) => return Ok(Done { id, plan, frame: scope.seen(Some(id), frame), taken: None }),
-                Outcome::Unexpected(index) => return Err(unexpected(names[index])),
-                Outcome::Refused(_, error) => return Err(scope.rights().hide_in(error)),
-                Outcome::Changed => {}
+        let attempts = async {
+            for _ in 0..ATTEMPTS {
+                let outcome = atomic::run(incoming.database, &watches, &commands, started + options.timeout).await;
+                // A key of another type has no version, and is not what anybody expects here; what is at fault is not a watch.
+                match outcome.map_err(|error| Error { param: None, ..error })? {
+                    Outcome::Done(frame) => return Ok(Done { id, plan, frame: scope.seen(Some(id), frame), taken: None }),
+                    Outcome::Unexpected(index) => return Err(unexpected(names[index])),
+                    Outcome::Refused(_, error) => return Err(scope.rights().hide_in(error)),
+                    Outcome::Changed => {}
+                }
             }
-        }
-        Err(Error::new(Code::Conflict, "others change the key all the time; nothing was done"))
+            Err(Error::new(Code::Conflict, "others change the key all the time; nothing was done"))
+        };
+        let outcome = attempts.await;
+        trail.end(code_of(&outcome));
+        outcome
     };
     let outcome = attempt.await;
-    let code = match &outcome {
-        Ok(done) => crate::error::code_of(&done.frame),
-        Err(error) => Some(error.code),
-    };
+    let code = code_of(&outcome);
     incoming.worker.counters.record(id, code, started.elapsed());
     outcome
+}
+
+fn code_of(outcome: &Result<Done, Error>) -> Option<Code> {
+    match outcome {
+        Ok(done) => crate::error::code_of(&done.frame),
+        Err(error) => Some(error.code),
+    }
 }
 
 fn unexpected(header: &'static str) -> Error {

@@ -18,8 +18,10 @@ use super::{
     respond, sizes,
 };
 use crate::{
+    auth,
     error::{Code, Error},
-    operation::{self, bounds, encode::Encoding},
+    operation::{self, Class, bounds, encode::Encoding},
+    record::Trail,
     resp,
     worker::Database,
 };
@@ -38,6 +40,7 @@ pub(super) struct Queued {
     sent: Sent,
     started: Instant,
     options: Options,
+    trail: Trail,
 }
 
 pub(super) async fn answer(incoming: Incoming<'_>, body: Body) -> Result<Response<Body>, Error> {
@@ -85,7 +88,10 @@ async fn ask(scope: Scope<'_>, document: &[u8], options: &Options) -> Result<(),
     let Some(id) = operation::resolve::resolve(&slices) else { return Ok(()) };
     let mut command = BytesMut::new();
     resp::write_command(&mut command, &slices);
-    scope.rights().admit_raw(Some(id), &mut command).map_err(|error| error.param("command"))?;
+    // Whoever may not make the call is told so, and recorded, when it is made.
+    if scope.rights().admit_raw(Some(id), &mut command).is_err() {
+        return Ok(());
+    }
     let asked = sizes::encoded(scope, id, &command, options, Instant::now()).await;
     asked.map_err(|error| error.param("command"))
 }
@@ -106,8 +112,11 @@ pub(super) fn queue(scope: Scope<'_>, document: &[u8], options: &Options) -> Res
             bounds::check(id, scratch, sizes::limits(shared)).map_err(|error| error.param("command"))?;
         }
         options.submit(scope.database, scratch, smallvec![!changes]).map_err(|failure| failure.error(true))
-    })?;
-    Ok(Queued { known, sent, started, options: *options })
+    });
+    // What is not known may be anything.
+    let (word, class) = known.map_or(("raw", Class::Admin), |id| (id.operation().name, id.operation().access.class));
+    let (sent, trail) = scope.judged(word, class, sent, |_| known.map_or_else(Vec::new, |id| auth::raw_names(id, &slices)))?;
+    Ok(Queued { known, sent, started, options: *options, trail })
 }
 
 impl Queued {
@@ -116,8 +125,9 @@ impl Queued {
         let idempotent = self.known.is_some_and(|id| id.operation().idempotent);
         let outcome = self.sent.replies(scope.database, self.started + self.options.timeout).await;
         let outcome = outcome.map_err(|failure| failure.error(idempotent));
+        let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
+        self.trail.end(code);
         if let Some(id) = self.known {
-            let code = outcome.as_ref().map_or_else(|error| Some(error.code), |frame| crate::error::code_of(frame));
             scope.worker.counters.record(id, code, self.started.elapsed());
         }
         outcome.map(|frame| scope.seen(self.known, frame))
@@ -126,12 +136,9 @@ impl Queued {
 
 /// Reads the words: strings, or numbers as their literal text.
 fn words<'a>(body: &'a [u8], options: &Options, most: usize) -> Result<Vec<Cow<'a, [u8]>>, Error> {
-    let expected =
-        || Error::new(Code::InvalidArgument, "expected {\"command\": [\"SET\", \"a\", \"1\"]}: strings or numbers").param("command");
-    let document: Document<'a> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => expected(),
-        _ => operation::arguments::read_error(&error, body),
-    })?;
+    const SHAPE: &str = "{\"command\": [\"SET\", \"a\", \"1\"]}: strings or numbers";
+    let expected = || Error::new(Code::InvalidArgument, format!("expected {SHAPE}")).param("command");
+    let document: Document<'a> = request::document(body, "command", SHAPE)?;
     if document.command.is_empty() {
         return Err(expected());
     }

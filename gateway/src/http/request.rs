@@ -141,9 +141,17 @@ pub(super) fn base64(text: &str, param: &'static str) -> Result<Vec<u8>, Error> 
     operation::base64(text).map_err(|error| error.param(param))
 }
 
+/// What was read from JSON, if that is an object: serde would take the members from an array as well.
+pub(super) fn of_object<T>(text: &[u8], read: serde_json::Result<T>) -> serde_json::Result<T> {
+    match read {
+        Ok(_) if !text.trim_ascii_start().starts_with(b"{") => Err(serde::de::Error::custom("expected an object")),
+        read => read,
+    }
+}
+
 /// Reads a body that has one shape, `expected`; a member at fault is named `param`.
 pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8], param: &'static str, expected: &str) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    of_object(body, serde_json::from_slice(body)).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Error::new(Code::InvalidArgument, format!("expected {expected}")).param(param),
         _ => operation::arguments::read_error(&error, body),
     })

@@ -1,6 +1,8 @@
 //! Calls as resources: the routes of the operation table, matched on the raw path. The four projections own what a
 //! resource adds to a call: 404, paging, a value's bytes.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod paths;
 
 use std::{borrow::Cow, collections::BTreeSet};
@@ -32,6 +34,7 @@ use crate::{
         param::Param,
         route::{CONDITIONS, Choice, Method, Projection, Route},
     },
+    record::Trail,
 };
 
 /// The query parameter that gives a key as base64: for keys that no path can hold.
@@ -273,17 +276,36 @@ async fn parts(
     let started = Instant::now();
     let routes: Vec<_> = routes.iter().filter(|(id, _)| incoming.database.backend.supports(*id)).collect();
     let _in_flight = InFlight::enter(scope, &*incoming.database.room, routes.len(), Some(started))?;
-    let (plans, sent) = call::with_scratch(|scratch| {
-        let mut plans = Vec::with_capacity(routes.len());
+    let (mut plans, mut trails) = (Vec::with_capacity(routes.len()), Vec::with_capacity(routes.len()));
+    let sent = call::with_scratch(|scratch| {
         for (id, _) in &routes {
             call::check_place(Some(*id), options)?;
-            plans.push(options.encode(scope, *id, &read.arguments(*id)?, scratch)?);
+            let (plan, trail) = options.encode(scope, *id, &read.arguments(*id)?, scratch)?;
+            plans.push(plan);
+            trails.push(trail);
         }
         let replies: Replies = routes.iter().map(|(id, _)| !id.operation().changes()).collect();
-        let sent = options.submit(incoming.database, scratch, replies).map_err(|failure| failure.error(true))?;
-        Ok::<_, Error>((plans, sent))
-    })?;
-    let frames = sent.replies(incoming.database, started + options.timeout).await.map_err(|failure| failure.error(true))?;
+        Ok(options.submit(incoming.database, scratch, replies))
+    });
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(error) => {
+            // One that is refused is the end of all, and nothing is said against the others.
+            trails.into_iter().for_each(Trail::forget);
+            return Err(error);
+        }
+    };
+    let answered = match sent {
+        Ok(sent) => sent.replies(incoming.database, started + options.timeout).await,
+        Err(failure) => Err(failure),
+    };
+    let answered = answered.map_err(|failure| failure.error(true));
+    let mut rest = answered.as_ref().map_or(&[][..], |frames| &frames[..]);
+    for trail in trails {
+        let code = answered.as_ref().err().map(|error| error.code);
+        trail.end(code.or_else(|| crate::error::code_of(call::next_reply(&mut rest).unwrap_or_default())));
+    }
+    let frames = answered?;
     let mut rest = &frames[..];
     let mut out = b"{\"result\":{".to_vec();
     for ((id, route), plan) in routes.iter().zip(&plans) {

@@ -30,7 +30,7 @@ pub(super) fn limits(shared: &Shared) -> Limits {
 /// Asks for one call. What else is wrong with it is found when it is made.
 pub(super) async fn one(scope: Scope<'_>, id: Id, arguments: &Arguments<'_>, options: &Options, started: Instant) -> Result<(), Error> {
     let mut command = BytesMut::new();
-    match options.encode(scope, id, arguments, &mut command) {
+    match options.unrecorded().encode(scope, id, arguments, &mut command) {
         Ok(_) => encoded(scope, id, &command, options, started).await,
         Err(_) => Ok(()),
     }
@@ -49,7 +49,7 @@ pub(super) async fn several(scope: Scope<'_>, calls: &[&RawValue], options: &Opt
     let question = |call: &&RawValue| {
         let (id, given, options) = pipeline::prepare(call, options, scope).ok()?;
         let mut command = BytesMut::new();
-        options.encode(scope, id, &given, &mut command).ok()?;
+        options.unrecorded().encode(scope, id, &given, &mut command).ok()?.1.forget();
         bounds::question(id, &command, shared.max_result_items?)
     };
     let questions = calls.iter().map(question).collect();

@@ -129,12 +129,23 @@ impl Stream {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Whether what is written has something in it that has to arrive. Only answers over HTTP are told of that here.
+    fn carries(&self) -> bool {
+        self.speaks_http && !self.outgoing.is_empty()
+    }
+
+    /// Waits until something may have come. Whoever has not read all that had come before does not ask.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        // What has gone wrong is found by reading.
+        self.socket().poll_read_ready(context).map(drop)
+    }
+
     /// Refuses to write what was taken for a client that has gone already. The socket itself is asked: that it has ended may
     /// not be noticed yet.
     fn check_reader(&mut self) -> io::Result<()> {
         // What is answered now was asked by who has read the answer before.
         self.unconfirmed = false;
-        if self.outgoing.is_empty() {
+        if !self.carries() {
             return Ok(());
         }
         match SockRef::from(self.socket()).peek(&mut [MaybeUninit::uninit()]) {
@@ -243,7 +254,7 @@ impl Write for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(context);
         ready!(self.bounded(context, flushed))?;
-        if self.outgoing.is_empty() {
+        if !self.carries() {
             return Poll::Ready(Ok(()));
         }
         match self.reset() {

@@ -26,6 +26,7 @@ use crate::{
         arguments::{Arguments, Given},
         encode::Plan,
     },
+    record::Trail,
     resp,
 };
 
@@ -59,6 +60,7 @@ struct Call {
     id: Id,
     plan: Plan,
     options: Options,
+    trail: Trail,
 }
 
 /// A transaction that has been read and can be carried out.
@@ -110,10 +112,15 @@ pub(super) fn read(scope: Scope<'_>, document: &[u8], options: &Options) -> Resu
     let mut bytes = BytesMut::new();
     let mut read = Vec::with_capacity(calls.len());
     for (index, call) in calls.iter().enumerate() {
-        read.push(encode(call, options, scope, &mut bytes).map_err(|mut error| {
-            error.position = error.position.map(|position| position + pipeline::offset(call, document));
-            within(error, "calls", index)
-        })?);
+        match encode(call, options, scope, &mut bytes) {
+            Ok(call) => read.push(call),
+            Err(mut error) => {
+                // Those in front of it are not made, and nothing is said against them.
+                read.into_iter().for_each(|call: Call| call.trail.forget());
+                error.position = error.position.map(|position| position + pipeline::offset(call, document));
+                return Err(within(error, "calls", index));
+            }
+        }
     }
     let commands = Commands {
         bytes,
@@ -142,32 +149,43 @@ impl Transaction {
     }
 
     /// Carries it out and appends the answer, a JSON object; on an error nothing is appended.
-    pub(super) async fn run(&self, scope: Scope<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) async fn run(self, scope: Scope<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let started = Instant::now();
-        if scope.worker.shared.max_result_items.is_some() {
-            self.ask(scope, started + self.timeout).await?;
+        let asked = match scope.worker.shared.max_result_items {
+            Some(_) => self.ask(scope, started + self.timeout).await,
+            None => Ok(()),
+        };
+        if let Err(error) = asked {
+            self.calls.into_iter().for_each(|call| call.trail.end(Some(error.code)));
+            return Err(error);
         }
         let done = atomic::run(scope.database, &self.watches, &self.commands, started + self.timeout).await.and_then(frames);
+        let done = done.and_then(|frames| match crate::error::code_of(&frames) {
+            Some(Code::ResultTooLarge) => Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title())),
+            _ => Ok(frames),
+        });
         let done = done.map_err(|error| scope.rights().hide_in(error));
         let frames = match done {
             Ok(frames) => frames,
             Err(error) => {
-                self.calls.iter().for_each(|call| scope.worker.counters.record(call.id, Some(error.code), started.elapsed()));
+                for call in self.calls {
+                    scope.worker.counters.record(call.id, Some(error.code), started.elapsed());
+                    call.trail.end(Some(error.code));
+                }
                 return Err(error);
             }
         };
-        if let Some(Code::ResultTooLarge) = crate::error::code_of(&frames) {
-            return Err(Error::new(Code::ResultTooLarge, Code::ResultTooLarge.title()));
-        }
         out.reserve(16 * self.calls.len() + frames.len());
         out.extend_from_slice(b"{\"result\":[");
         let mut replies = &frames[..];
-        for (index, Call { id, plan, options }) in self.calls.iter().enumerate() {
+        for (index, Call { id, plan, options, trail }) in self.calls.into_iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
-            let result = pipeline::render(scope, *id, plan, options, &mut replies, out);
-            scope.worker.counters.record(*id, result.as_ref().err().map(|error| error.code), started.elapsed());
+            let result = pipeline::render(scope, id, &plan, &options, &mut replies, out);
+            let code = result.as_ref().err().map(|error| error.code);
+            scope.worker.counters.record(id, code, started.elapsed());
+            trail.end(code);
             if let Err(error) = result {
                 pipeline::write_error(&error, scope, out);
             }
@@ -212,8 +230,8 @@ fn within(mut error: Error, list: &str, index: usize) -> Error {
 fn encode(call: &RawValue, options: &Options, scope: Scope<'_>, out: &mut BytesMut) -> Result<Call, Error> {
     let (id, given, options) = pipeline::prepare(call, options, scope)?;
     call::check_callable(scope.database, id, &options)?;
-    let plan = options.encode(scope, id, &given, out)?;
-    Ok(Call { id, plan, options })
+    let (plan, trail) = options.encode(scope, id, &given, out)?;
+    Ok(Call { id, plan, options, trail })
 }
 
 fn read_watch(given: &Expectation<'_>, options: &Options, scope: Scope<'_>) -> Result<Watch, Error> {
@@ -222,7 +240,7 @@ fn read_watch(given: &Expectation<'_>, options: &Options, scope: Scope<'_>) -> R
     arguments.push("key", Given::Json(given.key));
     // Key and value are read as everywhere: as those of operations.
     let mut read = BytesMut::new();
-    options.encode(scope, find("get")?, &arguments, &mut read)?;
+    options.encode(scope, find("get")?, &arguments, &mut read)?.1.forget();
     let key = last_word(&read);
     let expected = match (given.equals, given.absent, &given.version) {
         (Some(value), None, None) => {

@@ -153,7 +153,9 @@ impl<'a> Renderer<'a, '_> {
             (Shape::Bytes, Item::Bulk(Some(bytes)) | Item::Simple(bytes)) => self.bytes(bytes)?,
             (Shape::Base64, Item::Bulk(Some(bytes))) => self.base64(bytes),
             (Shape::Json, Item::Bulk(Some(document))) => self.json(document)?,
-            (Shape::Json, Item::Array(Some(length))) => self.sequence(b'[', b']', length, |this| this.shape(shape, depth + 1))?,
+            (Shape::Json, Item::Array(Some(length))) if depth < DEPTH => {
+                self.sequence(b'[', b']', length, |this| this.shape(shape, depth + 1))?
+            }
             (Shape::Text(of), Item::Bulk(Some(text)) | Item::Simple(text)) => text::write(utf8(text)?, of, self.out),
             (Shape::Lines(of), Item::Bulk(Some(text))) => {
                 let lines: Vec<&str> = utf8(text)?.lines().filter(|line| !line.is_empty()).collect();

@@ -132,7 +132,11 @@ fn node(line: &str, out: &mut Vec<u8>) {
         (_, word) => write_string(out, word),
     });
     out.pop();
-    out.extend_from_slice(b",\"slots\":");
+    // A line without words has nothing before them.
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"slots\":");
     list(words, out);
     out.push(b'}');
 }
@@ -201,5 +205,6 @@ mod tests {
         let line = "a1 127.0.0.1:1@2 myself,master - 0 5 1 connected 0-5 7";
         assert_eq!(read(line, Form::Node), expected(r#"["myself","master"]"#, "primary", "null", r#"["0-5","7"]"#));
         assert_eq!(read("a1 127.0.0.1:1@2 slave b2 0 5 1 connected", Form::Node), expected(r#"["slave"]"#, "replica", r#""b2""#, "[]"));
+        assert_eq!(read(" ", Form::Node), r#"{"slots":[]}"#);
     }
 }

@@ -26,7 +26,7 @@ fn mistakes_say_where_and_what() {
         ),
         (
             given().file("limits: { frobnicate: 1 }\nauth: { frobnicate: 1 }\n"),
-            "auth.frobnicate: unknown setting, expected one of mode (file gateway.yaml line 2)",
+            "auth.frobnicate: unknown setting, expected one of grants, jwt, keysFrom, mode, tokenInQuery (file gateway.yaml line 2)",
         ),
         (
             given().flag("--set", "limits.max=9"),

@@ -10,7 +10,16 @@ use crate::{given, nothing};
 /// A value for a setting by what the reference says it wants.
 fn sample(path: &str, wants: &str) -> Value {
     match (path, wants) {
+        ("audit.calls", _) => json!("denied"),
+        ("audit.keys", _) => json!("plain"),
         ("auth.mode", _) => json!("none"),
+        ("auth.grants.0.access", _) => json!(["read"]),
+        ("auth.grants.0.databases", _) => json!(["redis"]),
+        ("auth.grants.0.effect", _) => json!("deny"),
+        ("auth.grants.0.to", _) => json!(["key:web"]),
+        ("auth.jwt.0.jwksUrl", _) => json!("https://id.example/keys"),
+        ("auth.jwt.0.kubernetes", _) => json!({}),
+        ("databases.0.redis.users.0", _) => json!({ "name": "other", "passwordFrom": { "file": "p" } }),
         ("listen.data" | "listen.operations", _) => json!("127.0.0.1:4000"),
         ("listen.forwarded", _) => json!("x-forwarded-for"),
         ("listen.trustedProxies", _) => json!(["10.0.0.0/8", "::1"]),
@@ -74,11 +83,28 @@ fn every_setting_can_be_given_everywhere() {
         if path.contains(".managed") {
             beside["databases"][0]["redis"] = json!({ "managed": {} });
         }
-        if path.starts_with("rateLimits.") {
+        if path.starts_with("auth.grants.") {
+            beside["auth"] = json!({ "grants": [{ "to": ["key:a"], "access": ["all"] }] });
+            beside["databases"][0]["redis"]["users"] = json!([{ "name": "something", "passwordFrom": { "file": "p" } }]);
+        }
+        if path.contains("redis.users.") {
+            beside["databases"][0]["redis"]["users"] = json!([{ "name": "u", "passwordFrom": { "file": "p" } }]);
+        }
+        if path.starts_with("auth.jwt.") {
+            beside["auth"]["jwt"] = match () {
+                () if path.contains("kubernetes") => json!([{}]),
+                () if path.contains("jwksFrom") => json!([{ "issuer": "i" }]),
+                () => json!([{ "issuer": "i", "jwksUrl": "https://id.example" }]),
+            };
+        }
+        if let Some(place) = path.strip_prefix("auth.keysFrom.0.") {
+            let reference = place.split_once('.').map_or(json!({}), |(reference, _)| json!({ reference: { "name": "n", "key": "k" } }));
+            beside["auth"] = json!({ "keysFrom": [reference] });
+        } else if path.starts_with("rateLimits.") {
             beside["rateLimits"] = json!([{ "name": "calls", "per": "identity", "commands": 5, "sharedIn": "redis" }]);
         }
         // A secret is read from one place.
-        if let Some((source, place)) = path.rsplit_once("From.") {
+        if let Some((source, place)) = path.rsplit_once("From.").filter(|(source, _)| *source != "auth.keys") {
             let reference = place.split_once('.').map_or(json!({}), |(reference, _)| json!({ reference: { "name": "n", "key": "k" } }));
             self::place(&mut beside, &format!("{source}From"), reference);
         }

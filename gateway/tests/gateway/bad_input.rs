@@ -271,6 +271,7 @@ fn a_pipeline_answers_each_call_for_itself() {
     client.post("pipeline", "{}").fails(400, "invalid_argument", "calls");
     client.post("pipeline", r#"{"calls":[],"x":1}"#).fails(400, "invalid_argument", "calls");
     client.post("pipeline", r#"{"calls":{}}"#).fails(400, "invalid_argument", "calls");
+    client.post("pipeline", r#"[[{"op":"incr","args":{"key":"n"}}]]"#).fails(400, "invalid_argument", "calls");
     client.post("pipeline", r#"{"calls":[{"op":}]}"#).fails(400, "malformed_json", "");
     client.post("pipeline", "").fails(400, "malformed_json", "");
     let calls = |count: usize| json!({ "calls": vec![json!({ "op": "incr", "args": { "key": "n" } }); count] }).to_string();
@@ -283,7 +284,7 @@ fn a_pipeline_answers_each_call_for_itself() {
             { "op": "set", "args": { "key": "a", "value": 1 } },
             { "op": "nonsense" },
             { "op": "get", "args": { "kye": "a" } },
-            { "op": "nonsense" },
+            ["get", { "key": "a" }],
             { "op": "get", "args": [] },
             { "args": {} },
             7,
@@ -300,7 +301,7 @@ fn a_pipeline_answers_each_call_for_itself() {
         "ok",
         "unknown_operation",
         "unknown_argument",
-        "unknown_operation",
+        "invalid_argument",
         "invalid_argument",
         "invalid_argument",
         "invalid_argument",
@@ -320,7 +321,14 @@ fn a_pipeline_answers_each_call_for_itself() {
 fn raw_commands_are_checked() {
     let app = app();
     let client = app.anonymous();
-    for body in [r#"{"command":[]}"#, "{}", r#"{"command":"GET a"}"#, r#"{"command":["GET",null]}"#, r#"{"command":["GET",["a"]]}"#] {
+    for body in [
+        r#"{"command":[]}"#,
+        "{}",
+        r#"{"command":"GET a"}"#,
+        r#"{"command":["GET",null]}"#,
+        r#"{"command":["GET",["a"]]}"#,
+        r#"[["GET","a"]]"#,
+    ] {
         client.post("raw", body).fails(400, "invalid_argument", "command");
     }
     client.post("raw", r#"{"command":["GET" "a"]}"#).fails(400, "malformed_json", "");

@@ -239,6 +239,13 @@ fn sockets_show_credentials_in_three_ways() {
         let again = socket.call(json!({ "id": "b", "op": "authenticate", "args": { "token": web } }));
         assert_eq!(again["error"]["code"], "conflict", "{again}");
     }
+    // Who is sure of its token does not wait for the answer.
+    let mut socket = app.anonymous().socket("ws");
+    socket.send(&json!({ "id": 1, "op": "authenticate", "args": { "token": web } }).to_string());
+    for id in 2..5 {
+        socket.send(&json!({ "id": id, "op": "ping", "args": {} }).to_string());
+    }
+    assert_eq!([(); 4].map(|()| socket.json()["id"].as_i64().unwrap()), [1, 2, 3, 4]);
     // A large frame is read once the client is known, and not before.
     let large = json!({ "id": 1, "op": "set", "args": { "key": "a", "value": "v".repeat(200_000) } });
     let mut socket = app.anonymous().socket("ws");
@@ -339,6 +346,13 @@ fn what_a_caller_may_is_known_before_the_database_is() {
     assert_eq!(gateway.anonymous().with("Authorization", &format!("Bearer {web}")).get("keys/a").status, 503);
 }
 
+/// A token with the first letter of its signature changed.
+fn tampered(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{first}{}", &signature[1..])
+}
+
 /// A token signed by an Ed25519 key, and the JWKS that it is in.
 struct Issuer {
     key: ring::signature::Ed25519KeyPair,
@@ -395,7 +409,7 @@ fn tokens_of_an_issuer_are_taken_and_end() {
     let bob = bearer(&app, &issuer.token("bob", 600));
     assert_eq!((bob.put("strings/a", r#"{"value":"1"}"#).status, bob.get("strings/a").status), (200, 403));
     for (token, detail) in [
-        (altered(&issuer.token("alice", 600)), "the token's signature is not right"),
+        (tampered(&issuer.token("alice", 600)), "the token's signature is not right"),
         (next.token("alice", 600), "the token's key (kid) is none of its issuer's"),
     ] {
         let response = bearer(&app, &token).get("strings/a");

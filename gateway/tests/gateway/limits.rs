@@ -26,6 +26,10 @@ fn calls_in_flight_are_bounded() {
         client.post("raw", r#"{"command":["INCR","a"]}"#).fails(503, "unavailable", "");
     }
     assert_eq!(app.gateway.metric(PENDING), 4.0, "refused calls wait for the database");
+    // What watches the gateway is answered all the same, and says that it is well.
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(app.gateway.operations(path).unwrap().status, 200, "{path}");
+    }
     app.redis.release();
     for call in calls {
         assert_eq!(call.join().unwrap().status, 200);

@@ -30,10 +30,12 @@ mod paths;
 mod properties;
 mod rates;
 mod recipes;
+mod records;
 #[path = "../commands/refused.rs"]
 mod refused;
 mod resources;
 mod scripts;
+mod secrets;
 mod sockets;
 mod subscriptions;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{App, MARKER};
+use crate::support::{App, MARKER, SOON, until};
 
 /// Samples by name and labels, after a look at whether the text is Prometheus's.
 fn parse(text: &str) -> BTreeMap<String, f64> {
@@ -84,10 +84,13 @@ fn calls_are_counted_by_operation_and_outcome() {
 #[test]
 fn no_key_and_no_value_is_logged_or_counted() {
     let app = App::with(&["limits.maxKeyBytes=64", "limits.maxResultBytes=1KiB"]);
-    let client = app.anonymous().with("X-Request-Id", "known-request");
+    let client = app.anonymous();
     let key = format!("{MARKER}-key");
     let value = format!("{MARKER}-value");
-    client.put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}")).is(r#"{"result":"OK"}"#);
+    client
+        .with("X-Request-Id", "known-request")
+        .put(&format!("strings/{key}"), format!("{{\"value\":\"{value}\"}}"))
+        .is(r#"{"result":"OK"}"#);
     // In every way that fails.
     for path in [
         format!("strings/{key}/x"),
@@ -124,9 +127,9 @@ fn no_key_and_no_value_is_logged_or_counted() {
     client.get(&format!("strings/{key}")).fails(413, "result_too_large", "");
     app.redis.run(&[b"CLIENT", b"KILL", b"TYPE", b"normal"]);
     // What is there for the operator instead: a line for each request, found by its id. The rest is checked as the gateway ends.
-    let log = app.gateway.log();
-    let line = log.lines().find(|line| line.contains("known-request")).unwrap();
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let found = || app.gateway.log().lines().find(|line| line.contains("known-request")).map(|line| (line.to_owned(), app.gateway.log()));
+    let (line, log) = until("the log", SOON, found);
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["method"], &line["status"], &line["path"]), (&"PUT".into(), &200.into(), &"/api/v1/redis/strings".into()));
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
 }

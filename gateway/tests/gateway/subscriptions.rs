@@ -45,7 +45,7 @@ fn messages_are_heard_by_who_subscribed() {
 #[test]
 fn one_subscription_serves_many_sockets_in_order() {
     let app = App::start();
-    let mut sockets: Vec<Socket> = (0..50).map(|_| app.anonymous().socket("ws")).collect();
+    let mut sockets: Vec<Socket> = (0..100).map(|_| app.anonymous().socket("ws")).collect();
     for socket in &mut sockets {
         subscribe(socket, 1, "subscribe", json!({ "channels": ["news"] }));
     }
@@ -56,6 +56,47 @@ fn one_subscription_serves_many_sockets_in_order() {
     for socket in &mut sockets {
         for message in 0..200 {
             assert_eq!(socket.json()["message"], message.to_string());
+        }
+    }
+}
+
+/// Alone and in company, small and in many frames, beside answers, and to clients that read nothing for a long time.
+#[test]
+fn messages_keep_their_order_however_they_come() {
+    const ROUNDS: usize = 60;
+    const SIZES: [usize; 5] = [1, 3_000, 16_300, 50_000, 600_000];
+    const TOGETHER: usize = 4;
+    let app = App::with(&["sockets.maxQueuedBytes=64MiB", "sockets.maxTotalQueuedBytes=1GiB"]);
+    let client = app.anonymous();
+    let mut sockets: Vec<Socket> = (0..6).map(|_| client.socket("ws")).collect();
+    for socket in &mut sockets {
+        subscribe(socket, 1, "subscribe", json!({ "channels": ["news"] }));
+    }
+    let mut published = 0;
+    let mut message = |size: usize| {
+        published += 1;
+        format!("{}:{}", published - 1, "m".repeat(size))
+    };
+    for round in 0..ROUNDS {
+        app.redis.run(&[b"PUBLISH", b"news", message(SIZES[round % SIZES.len()]).as_bytes()]);
+        let publish = |text| json!({ "op": "publish", "args": { "channel": "news", "message": text } });
+        let together: Vec<Value> = (0..TOGETHER).map(|_| publish(message(1))).collect();
+        assert_eq!(client.post("pipeline", json!({ "calls": together }).to_string()).status, 200);
+        for socket in &mut sockets {
+            socket.send(&json!({ "id": format!("call {round}"), "op": "ping", "args": {} }).to_string());
+        }
+    }
+    for socket in &mut sockets {
+        let (mut heard, mut answered) = (0, 0);
+        while heard < ROUNDS * (1 + TOGETHER) || answered < ROUNDS {
+            let frame = socket.json();
+            if frame["result"] == "PONG" {
+                answered += 1;
+                continue;
+            }
+            let message = frame["message"].as_str().unwrap_or_else(|| panic!("{frame}"));
+            assert_eq!(message.split(':').next(), Some(&*heard.to_string()));
+            heard += 1;
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dbx_crds::gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_AT, Reason};
+use dbx_crds::{
+    config::AuthMode,
+    gateway::{DbxGateway, DbxGatewaySpec, DbxGatewayStatus, RECONCILE_AT, Reason},
+};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
@@ -16,11 +19,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, Failure, reason};
+use super::{Context, Failure, reason, unreadable};
 use crate::{
     apply::{self, Refused},
     children::{Gateway, owner_uid},
-    desired::{self, Input, Kind, desired},
+    desired::{self, Apis, Input, Kind, Object, Settings, desired},
+    keys::revision,
     memory::{Answers, Look, Notes},
     minted,
     names::{self, MANAGER},
@@ -29,11 +33,15 @@ use crate::{
     render::{Rendered, render},
     resolve::{self, Auth},
     retry::jittered,
+    route, scaling,
     status::{Finding, Observation, Outcome, is_complete, status},
 };
 
+/// How often a gateway whose newer version waits looks whether it is its turn.
+const TURN: Duration = Duration::from_secs(5);
+
 /// Resolve, validate, desired, apply, status.
-pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
     let asked = gateway.annotations().get(RECONCILE_AT).cloned();
     if asked != notes.asked {
         notes.asked = asked;
@@ -41,16 +49,40 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         notes.answers = None;
     }
     let rendered = render(&gateway.name_any(), &gateway.spec.config);
-    let (outcome, failure) = match invalid(&gateway.spec) {
-        Some(finding) => (Outcome::Rejected(finding), None),
-        None if gateway.spec.paused() => (Outcome::Paused, None),
-        None => program(gateway, &rendered, context, notes).await?,
+    let keys = match gateway.spec.config.auth.mode {
+        Some(AuthMode::Required) if !gateway.spec.paused() => Some(context.registry.file(gateway).await?),
+        _ => None,
     };
+    let mut settings = context.settings.clone();
+    let known = notes.status.as_ref().or(gateway.status.as_ref());
+    let mistakes = invalid(&gateway.spec);
+    // Of which nothing is changed, that takes no turn.
+    let applied = known.filter(|_| mistakes.is_none() && !gateway.spec.paused()).and_then(|status| status.version.as_deref());
+    let held = context.rollouts.image(gateway, applied, &settings.gateway_image);
+    let waiting = held.is_some().then(|| desired::image(gateway, &settings.gateway_image).1);
+    settings.gateway_image = held.unwrap_or(settings.gateway_image);
+    let nothing = BTreeMap::new();
+    let file = desired::keys(Input { gateway, rendered: &rendered, settings: &settings, auth: &nothing, keys: keys.as_deref(), apis });
+    let (outcome, failure) = match mistakes {
+        _ if gateway.spec.paused() => (Outcome::Paused, None),
+        Some(finding) => {
+            if let Some(file) = &file {
+                apply_keys(gateway, file, context, notes).await?;
+            }
+            (Outcome::Rejected(finding), None)
+        }
+        None => program(gateway, &rendered, &settings, keys.as_deref(), apis, context, notes).await?,
+    };
+    match (&keys, &file) {
+        (Some(keys), Some(file)) => tell_of_keys(gateway, keys, file, context, notes).await?,
+        _ => context.registry.saw(gateway, None),
+    }
     let rejected = matches!(outcome, Outcome::Rejected(_));
     let refs = match &notes.look {
-        Some(look) if !rejected => look.refs.clone(),
+        Some(look) if !rejected => look.refs.clone().and_then(|()| resolve::apis_exist(gateway, apis)),
         _ => Ok(()),
     };
+    let exposed = route::exposed(&context.client, gateway, apis, outcome == Outcome::Programmed).await?;
     let deployment = rollout(gateway, context, notes);
     ask_pods(gateway, deployment.as_deref(), context, notes).await?;
     let answers = notes.answers.as_ref();
@@ -61,12 +93,19 @@ pub(super) async fn reconcile(gateway: &DbxGateway, context: &Context, notes: &m
         failure: answers.and_then(|answers| answers.failure.clone()),
         databases: answers.map(|answers| answers.databases.clone()).unwrap_or_default(),
         config_hash: Some(rendered.hash),
-        version: Some(desired::image(gateway, &context.settings.gateway_image).1),
+        version: Some(desired::image(gateway, &settings.gateway_image).1),
+        exposed,
+        waiting: waiting.clone(),
     };
+    if waiting.is_none() && deployment.as_deref().is_some_and(is_complete) {
+        context.rollouts.end(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
+    }
     write_status(gateway, &observation, context, notes).await?;
+    let next = next(context, notes, rejected, deployment.as_deref());
     match failure {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(next(context, notes, rejected, deployment.as_deref()))),
+        None if waiting.is_some() => Ok(Action::requeue(next.min(jittered(TURN)))),
+        None => Ok(Action::requeue(next)),
     }
 }
 
@@ -96,13 +135,18 @@ fn invalid(spec: &DbxGatewaySpec) -> Option<Finding> {
 async fn program(
     gateway: &DbxGateway,
     rendered: &Rendered,
+    settings: &Settings,
+    keys: Option<&str>,
+    apis: &Apis,
     context: &Context,
     notes: &mut Notes,
 ) -> Result<(Outcome, Option<kube::Error>), Failure> {
     let (client, children, namespace) = (&context.client, &context.children, gateway.namespace().unwrap_or_default());
     let known = BTreeMap::new();
     let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-    let mut objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+    let there = |object: &Object| !object.kind.is_optional() || apis.kinds.contains(&object.kind);
+    let mut objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
+    objects.retain(there);
     if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
         return Ok((Outcome::Rejected(conflict), None));
     }
@@ -111,16 +155,42 @@ async fn program(
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
-                objects = desired(Input { gateway, rendered, settings: &context.settings, auth });
+                objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
+                objects.retain(there);
             }
         }
     }
+    scaling::hand_over(client, gateway, &mut objects, notes).await?;
     if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
     }
     prune(client, children, &context.metrics, gateway, &objects).await?;
     Ok((Outcome::Programmed, None))
+}
+
+/// Of a gateway that is not accepted, its file of keys is kept up to date all the same: a key that was deleted is not taken
+/// any more.
+async fn apply_keys(gateway: &DbxGateway, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let live = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
+    if live.is_some_and(|live| owner_uid(&live) == gateway.uid().as_deref()) {
+        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, notes).await;
+        applied.map_err(|refused| refused.error)?;
+    }
+    Ok(())
+}
+
+/// Once the file of keys is written, its readers are hurried and the keys that wait for it are looked at.
+async fn tell_of_keys(gateway: &DbxGateway, keys: &str, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
+    let written = apply::is_applied(file, notes).then(|| revision(keys));
+    if let Some(revision) = &written
+        && notes.hurried.as_ref() != Some(revision)
+    {
+        pods::hurry(&context.client, gateway, revision).await?;
+        notes.hurried = Some(revision.clone());
+    }
+    context.registry.saw(gateway, written);
+    Ok(())
 }
 
 fn is_due(gateway: &DbxGateway, context: &Context, notes: &Notes) -> bool {
@@ -208,7 +278,7 @@ async fn write_status(gateway: &DbxGateway, seen: &Observation<'_>, context: &Co
     }
     let params = PatchParams::apply(MANAGER).force();
     patch_status(context, gateway, &params, &Patch::Apply(patch(gateway, &after))).await?;
-    context.events.publish(gateway, &before, &after).await;
+    context.events.publish(&gateway.object_ref(&()), &before.conditions, &after.conditions).await;
     notes.status = Some(after);
     Ok(())
 }
@@ -230,6 +300,12 @@ async fn patch_status(context: &Context, gateway: &DbxGateway, params: &PatchPar
     match result {
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        // An object past the schema of which a rule cannot even be evaluated: its status cannot be written until it is
+        // corrected, and its events tell what it would say.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            tracing::warn!(gateway = gateway.name_any(), error = status.message, "a status is not taken, and told by events alone");
+            Ok(())
+        }
         result => result,
     }
 }
@@ -239,13 +315,13 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
     let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
     let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &ApiResource::erase::<DbxGateway>(&()));
     let Some(object) = objects.get_opt(&name).await? else { return Ok(Action::await_change()) };
-    let message = match serde_path_to_error::deserialize::<_, DbxGatewaySpec>(&object.data["spec"]) {
-        Ok(_) => return Ok(Action::requeue(Duration::from_secs(5))),
-        Err(error) => format!("spec.{}: {}", error.path(), error.inner()),
+    let Some(message) = unreadable::<DbxGatewaySpec>(&object.data["spec"]) else {
+        return Ok(Action::requeue(Duration::from_secs(5)));
     };
     let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
     readable.metadata = object.metadata.clone();
-    let before: DbxGatewayStatus = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let known = || serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+    let before: DbxGatewayStatus = notes.status.clone().unwrap_or_else(known);
     let seen = Observation {
         outcome: Outcome::Rejected(Finding::new(Reason::InvalidObject, message)),
         refs: Ok(()),
@@ -254,6 +330,8 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         databases: Vec::new(),
         config_hash: None,
         version: None,
+        exposed: None,
+        waiting: None,
     };
     let mut after = status(&readable, &before, &seen, &Time(Timestamp::now()));
     (after.databases_ready, after.url) = (None, None);
@@ -261,7 +339,7 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         // Server-side apply would want the whole object to fit the schema, which this one does not.
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         patch_status(context, &readable, &params, &Patch::Merge(patch(&readable, &after))).await?;
-        context.events.publish(&readable, &before, &after).await;
+        context.events.publish(&readable.object_ref(&()), &before.conditions, &after.conditions).await;
     }
     notes.status = Some(after);
     Ok(Action::requeue(jittered(context.resync)))

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{Input, Kind, Object, config_map, image, mounts::mounts, object, pull_secrets, seconds};
+use super::{
+    Input, Kind, Object, config_map, image, inside,
+    mounts::{api_access, mounts},
+    object, outside, pull_secrets, seconds, service_account,
+};
 use crate::{
     names,
     render::{DATA_PORT, OPERATIONS_PORT},
@@ -25,13 +29,21 @@ pub(super) fn desired(input: Input<'_>) -> Object {
     labels.extend(names::labels(&name, "gateway"));
     labels.insert(names::CONFIG_HASH, input.rendered.hash.clone());
 
-    let (mut volumes, mut volume_mounts) = mounts(&input.rendered.config);
+    let config = &input.rendered.config;
+    let (mut volumes, mut volume_mounts) = mounts(config.sources().into_iter().map(|(_, source)| source));
+    if config.auth.jwt.iter().any(|issuer| issuer.kubernetes.is_some()) {
+        let (volume, mount) = api_access();
+        volumes.push(volume);
+        volume_mounts.push(mount);
+    }
     volumes.insert(0, json!({ "name": "config", "configMap": { "name": config_map::name(input) } }));
     volume_mounts.insert(0, json!({ "name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": true }));
+    volumes.extend(spec.extra_volumes.iter().map(|volume| json!(volume)));
+    volume_mounts.extend(spec.extra_volume_mounts.iter().map(|mount| json!(mount)));
 
     let rest = json!({
         "spec": {
-            "replicas": spec.replicas(),
+            "replicas": spec.autoscaling.is_none().then(|| spec.replicas()),
             "revisionHistoryLimit": 10,
             "progressDeadlineSeconds": 120 + drain,
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "25%", "maxUnavailable": 0 } },
@@ -42,7 +54,7 @@ pub(super) fn desired(input: Input<'_>) -> Object {
                     "annotations": (!spec.pod_annotations.is_empty()).then_some(&spec.pod_annotations),
                 },
                 "spec": {
-                    "serviceAccountName": name,
+                    "serviceAccountName": service_account::name(input),
                     "automountServiceAccountToken": false,
                     "enableServiceLinks": false,
                     "terminationGracePeriodSeconds": drain + 15,
@@ -76,13 +88,16 @@ fn container(input: Input<'_>, volume_mounts: Vec<Value>) -> Value {
     let spec = &input.gateway.spec;
     let policy = spec.image.as_ref().and_then(|image| image.pull_policy).unwrap_or(input.settings.pull_policy);
     let mut args = vec!["--config".to_owned(), format!("{CONFIG_DIRECTORY}/{}", config_map::FILE)];
+    let mut env =
+        vec![json!({ "name": "DBX_POD_NAME", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.name" } } })];
+    env.extend(spec.extra_env.iter().map(|variable| json!(variable)));
     args.extend(hosts(input).into_iter().flat_map(|host| ["--host".to_owned(), host]));
     json!({
         "name": "gateway",
         "image": image(input.gateway, &input.settings.gateway_image).0,
         "imagePullPolicy": policy,
         "args": args,
-        "env": [{ "name": "DBX_POD_NAME", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.name" } } }],
+        "env": env,
         "ports": [
             { "name": "http", "containerPort": DATA_PORT, "protocol": "TCP" },
             { "name": "operations", "containerPort": OPERATIONS_PORT, "protocol": "TCP" },
@@ -122,9 +137,8 @@ fn resources(input: Input<'_>) -> Value {
     }
 }
 
-/// The names by which the Service is called, which a gateway without credentials has to be told.
+/// The names by which the gateway is called, which a gateway without credentials has to be told.
 fn hosts(input: Input<'_>) -> Vec<String> {
-    let name = input.gateway.name_any();
-    let within = format!("{name}.{}", input.gateway.namespace().unwrap_or_default());
-    vec![name, within.clone(), format!("{within}.svc"), format!("{within}.svc.cluster.local")]
+    let outside = outside(input.gateway).filter(|host| !host.starts_with('*'));
+    inside(input.gateway).into_iter().chain(outside.map(str::to_owned)).collect()
 }

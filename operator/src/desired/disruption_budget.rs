@@ -8,9 +8,10 @@ use crate::names;
 
 pub(super) fn desired(input: Input<'_>) -> Option<Object> {
     let name = input.gateway.name_any();
+    let budget = input.gateway.spec.disruption_budget.as_ref();
     let rest = json!({
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": budget.and_then(|budget| budget.max_unavailable).unwrap_or(1),
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": { "matchLabels": names::selector(&name, "gateway") },
         },

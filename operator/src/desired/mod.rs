@@ -1,14 +1,20 @@
 //! What should exist for a gateway. Pure: no clock, no network, one file for each kind of resource.
 
+mod autoscaler;
+mod certificate;
 mod config_map;
 mod deployment;
 mod disruption_budget;
+mod http_route;
+mod ingress;
 mod mounts;
+mod network_policy;
 mod redis;
 mod service;
 mod service_account;
+mod service_monitor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dbx_crds::{
     config::{Duration, Managed},
@@ -32,11 +38,17 @@ pub enum Kind {
     StatefulSet,
     Deployment,
     PodDisruptionBudget,
+    HorizontalPodAutoscaler,
+    Ingress,
+    NetworkPolicy,
+    HttpRoute,
+    ServiceMonitor,
+    Certificate,
 }
 
 impl Kind {
     /// All of them, in the order in which they are applied.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
@@ -44,7 +56,18 @@ impl Kind {
         Self::StatefulSet,
         Self::Deployment,
         Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
+        Self::Ingress,
+        Self::NetworkPolicy,
+        Self::HttpRoute,
+        Self::ServiceMonitor,
+        Self::Certificate,
     ];
+
+    /// Whether its API is one that a cluster need not have.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::ServiceMonitor | Self::Certificate)
+    }
 
     /// Its name in an object.
     pub fn name(self) -> &'static str {
@@ -70,6 +93,12 @@ impl Kind {
             Self::StatefulSet => ("apps/v1", "StatefulSet", "statefulsets"),
             Self::Deployment => ("apps/v1", "Deployment", "deployments"),
             Self::PodDisruptionBudget => ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            Self::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+            Self::Ingress => ("networking.k8s.io/v1", "Ingress", "ingresses"),
+            Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+            Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+            Self::ServiceMonitor => ("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+            Self::Certificate => ("cert-manager.io/v1", "Certificate", "certificates"),
         }
     }
 }
@@ -96,11 +125,15 @@ pub struct Settings {
     pub pull_policy: PullPolicy,
     /// Secrets that pulling them needs.
     pub pull_secrets: Vec<String>,
+    /// The operator's own namespace.
+    pub namespace: String,
 }
 
-impl From<&Run> for Settings {
-    fn from(run: &Run) -> Self {
+impl Settings {
+    /// The settings of an operator in a namespace.
+    pub fn new(run: &Run, namespace: &str) -> Self {
         Self {
+            namespace: namespace.into(),
             gateway_image: run.gateway_image.clone(),
             redis_image: run.redis_image.clone(),
             pull_policy: run.pull_policy,
@@ -120,18 +153,43 @@ pub struct Input<'a> {
     pub settings: &'a Settings,
     /// For each managed database the uid of its Secret, whose change has to restart the server.
     pub auth: &'a BTreeMap<String, String>,
+    /// The file of the keys that it takes, when it asks for credentials.
+    pub keys: Option<&'a str>,
+    /// What the cluster has of the APIs that it need not have.
+    pub apis: &'a Apis,
 }
 
-/// Everything that should exist, in the order in which it is applied.
+/// What a cluster has of the APIs that it need not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Apis {
+    /// Kinds.
+    pub kinds: BTreeSet<Kind>,
+    /// The API of custom metrics.
+    pub custom_metrics: bool,
+}
+
+/// Everything that should exist, in the order in which it is applied; also what the cluster has no API for.
 pub fn desired(input: Input<'_>) -> Vec<Object> {
-    let mut objects =
-        vec![service_account::desired(input), config_map::desired(input), deployment::desired(input), service::desired(input)];
+    let mut objects = vec![config_map::desired(input), deployment::desired(input), service::desired(input)];
+    objects.extend(service_account::desired(input));
+    objects.extend(config_map::keys(input));
     objects.extend(disruption_budget::desired(input));
+    objects.extend(autoscaler::desired(input));
+    objects.extend(ingress::desired(input));
+    objects.extend(network_policy::desired(input));
+    objects.extend(http_route::desired(input));
+    objects.extend(service_monitor::desired(input));
+    objects.extend(certificate::desired(input));
     for (database, managed) in managed(input.gateway) {
         objects.extend(redis::desired(input, database, managed));
     }
     objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     objects
+}
+
+/// The file of the keys alone, which follows the keys even while the rest is not accepted.
+pub fn keys(input: Input<'_>) -> Option<Object> {
+    config_map::keys(input)
 }
 
 /// The managed databases of a gateway.
@@ -153,6 +211,12 @@ pub fn image(gateway: &DbxGateway, default: &str) -> (String, String) {
     }
 }
 
+/// An image in another version.
+pub fn of_version(image: &str, version: &str) -> String {
+    let repository = split(image).0;
+    if version.contains(':') { format!("{repository}@{version}") } else { format!("{repository}:{version}") }
+}
+
 /// Takes an image apart: repository, and tag or digest.
 fn split(image: &str) -> (&str, &str) {
     if let Some(parts) = image.split_once('@') {
@@ -171,6 +235,20 @@ fn pull_secrets(input: Input<'_>) -> Option<Vec<Value>> {
     names.sort_unstable();
     names.dedup();
     (!names.is_empty()).then(|| names.into_iter().map(|name| json!({ "name": name })).collect())
+}
+
+/// Names inside the cluster that a gateway is called by.
+fn inside(gateway: &DbxGateway) -> [String; 4] {
+    let name = gateway.name_any();
+    let within = format!("{name}.{}", gateway.namespace().unwrap_or_default());
+    [name, within.clone(), format!("{within}.svc"), format!("{within}.svc.cluster.local")]
+}
+
+/// Names from outside that a gateway is called by.
+fn outside(gateway: &DbxGateway) -> impl Iterator<Item = &str> {
+    let ingress = gateway.spec.ingress().into_iter().flat_map(|ingress| &ingress.hosts);
+    let route = gateway.spec.http_route().into_iter().flat_map(|route| &route.hostnames);
+    ingress.chain(route).map(String::as_str)
 }
 
 /// Whole seconds, rounded up.

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dbx_crds::config::GatewayConfig;
+use dbx_crds::config::SecretSource;
 use serde_json::{Value, json};
 
-use crate::names;
+use crate::{names, render::DIRECTORY};
 
-const DIRECTORY: &str = "/etc/dbx/secrets";
+/// Where programs in a pod look for what reaches the API server.
+const API_ACCESS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The keys that are named of one object.
 #[derive(Default)]
@@ -18,9 +19,9 @@ struct Named<'a> {
 }
 
 /// Volumes and mounts, in the order of the names.
-pub(super) fn mounts(config: &GatewayConfig) -> (Vec<Value>, Vec<Value>) {
+pub(super) fn mounts<'a>(sources: impl IntoIterator<Item = &'a SecretSource>) -> (Vec<Value>, Vec<Value>) {
     let mut named: BTreeMap<&str, Named<'_>> = BTreeMap::new();
-    for (_, source) in config.sources() {
+    for source in sources {
         if let Some(reference) = &source.secret_key_ref {
             named.entry(&reference.name).or_default().secret.insert(&reference.key);
         }
@@ -29,6 +30,15 @@ pub(super) fn mounts(config: &GatewayConfig) -> (Vec<Value>, Vec<Value>) {
         }
     }
     named.iter().map(|(name, keys)| (volume(name, keys), mount(name))).unzip()
+}
+
+/// What a pod needs to ask the API server for the keys that ServiceAccounts' tokens are signed by: a token of its own, which may do
+/// nothing else, and the server's CA.
+pub(super) fn api_access() -> (Value, Value) {
+    let token = json!({ "serviceAccountToken": { "path": "token", "expirationSeconds": 3600 } });
+    let ca = json!({ "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } });
+    let volume = json!({ "name": "secret-api", "projected": { "sources": [token, ca] } });
+    (volume, json!({ "name": "secret-api", "mountPath": API_ACCESS, "readOnly": true }))
 }
 
 fn volume(name: &str, keys: &Named<'_>) -> Value {

@@ -17,14 +17,26 @@ fn settings() -> Settings {
         redis_image: "docker.io/library/redis:7.0".into(),
         pull_policy: PullPolicy::IfNotPresent,
         pull_secrets: Vec::new(),
+        namespace: "dbx-system".into(),
     }
 }
 
 fn objects(spec: &str, settings: &Settings) -> Vec<Object> {
+    with_keys(spec, settings, None)
+}
+
+fn with_keys(spec: &str, settings: &Settings, keys: Option<&str>) -> Vec<Object> {
     let gateway = gateway(spec);
     let rendered = render("cache", &gateway.spec.config);
     let auth = BTreeMap::from([("redis".to_owned(), "22222222-2222-2222-2222-222222222222".to_owned())]);
-    desired(Input { gateway: &gateway, rendered: &rendered, settings, auth: &auth })
+    desired(Input {
+        gateway: &gateway,
+        rendered: &rendered,
+        settings,
+        auth: &auth,
+        keys,
+        apis: &Apis { kinds: BTreeSet::new(), custom_metrics: true },
+    })
 }
 
 /// All objects as one file, as `kubectl` would take it.
@@ -68,6 +80,75 @@ service: { type: NodePort, annotations: { a: b }, port: 80, nodePort: 30080 }
 "#;
     let settings = Settings { pull_secrets: vec!["all".into(), "mine".into()], ..settings() };
     insta::assert_snapshot!(yaml(&objects(spec, &settings)));
+}
+
+#[test]
+fn everything_around_the_pods() {
+    let spec = r#"
+config: { databases: [{ name: redis, redis: { managed: {} } }], auth: { mode: none } }
+autoscaling: { minReplicas: 2, maxReplicas: 20, cpuUtilization: 70, callsInFlight: 200 }
+serviceAccount: { annotations: { eks.amazonaws.com/role-arn: "arn:x" } }
+extraEnv: [{ name: AWS_REGION, value: eu }, { name: NODE, valueFrom: { fieldRef: { fieldPath: spec.nodeName } } }]
+extraVolumes: [{ name: scratch, emptyDir: { sizeLimit: 1Mi } }]
+extraVolumeMounts: [{ name: scratch, mountPath: /scratch }]
+expose:
+  ingress: { className: nginx, hosts: [api.example.com, "*.example.com"], tlsSecretName: edge, annotations: { a: b } }
+  httpRoute: { parentRefs: [{ name: web, namespace: edge, sectionName: https, port: 443 }], hostnames: [route.example.com] }
+certificate: { secretName: cache-tls, issuerRef: { name: letsencrypt, kind: ClusterIssuer }, dnsNames: [api.example.com, other.example.com] }
+disruptionBudget: { maxUnavailable: 2 }
+networkPolicy:
+  from: [{ podSelector: { matchLabels: { app: web } } }]
+  metricsFrom: [{ namespaceSelector: { matchLabels: { team: watch } } }]
+  egress: [{ ipBlock: { cidr: 10.0.0.0/8 } }]
+monitoring: { serviceMonitor: { labels: { release: prometheus }, interval: 30s } }
+"#;
+    insta::assert_snapshot!(yaml(&objects(spec, &settings())));
+}
+
+#[test]
+fn what_is_not_said_is_not_there() {
+    let spec = "{ config: {}, autoscaling: { maxReplicas: 3 }, serviceAccount: { name: mine }, networkPolicy: {}, monitoring: { serviceMonitor: {} }, expose: { ingress: { hosts: [a] } } }";
+    let mut objects = objects(spec, &settings());
+    objects.retain(|object| !matches!(object.kind, Kind::ConfigMap | Kind::Service));
+    let deployment = objects.iter_mut().find(|object| object.kind == Kind::Deployment).unwrap();
+    assert!(deployment.body["spec"].get("replicas").is_none(), "the autoscaler has them");
+    assert_eq!(deployment.body["spec"]["template"]["spec"]["serviceAccountName"], "mine");
+    objects.retain(|object| object.kind != Kind::Deployment);
+    insta::assert_snapshot!(yaml(&objects));
+}
+
+#[test]
+fn who_believes_tokens_of_the_cluster_can_ask_it_for_its_keys() {
+    let mounts = |jwt: &str| {
+        let spec =
+            format!("{{ config: {{ databases: [{{ name: a, redis: {{ url: 'redis://a' }} }}], auth: {{ mode: none, jwt: {jwt} }} }} }}");
+        let objects = objects(&spec, &settings());
+        let pod = objects.iter().find(|object| object.kind == Kind::Deployment).unwrap().body["spec"]["template"]["spec"].clone();
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        let sources = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "secret-api");
+        sources.map(|volume| volume["projected"]["sources"].to_string())
+    };
+    assert_eq!(mounts("[]"), None);
+    let sources = mounts("[{ kubernetes: {} }]").unwrap();
+    assert!(sources.contains("serviceAccountToken") && sources.contains("kube-root-ca.crt"), "{sources}");
+}
+
+#[test]
+fn keys_change_a_file_of_their_own_and_no_pod() {
+    let spec = "{ config: { databases: [{ name: a, redis: { url: 'redis://a' } }], auth: { mode: required } } }";
+    let of = |keys: &str, kind: Kind, name: &str| {
+        let mut objects = with_keys(spec, &settings(), Some(keys)).into_iter();
+        objects.find(|object| object.kind == kind && object.name == name).unwrap().body
+    };
+    assert_eq!(of("keys: []\n", Kind::ConfigMap, "cache-keys")["data"], json!({ "keys.yaml": "keys: []\n" }));
+    let deployment = of("keys: []\n", Kind::Deployment, "cache");
+    assert_eq!(of("others", Kind::Deployment, "cache"), deployment);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let mount = &pod["containers"][0]["volumeMounts"][1];
+    assert_eq!(format!("{}/keys.yaml", mount["mountPath"].as_str().unwrap()), crate::probe::keys_path("cache"));
+    assert_eq!(pod["volumes"][1]["name"], mount["name"]);
+    let source = json!({ "configMap": { "name": "cache-keys", "items": [{ "key": "keys.yaml", "path": "keys.yaml" }] } });
+    assert_eq!(pod["volumes"][1]["projected"]["sources"], json!([source]));
 }
 
 #[test]

@@ -20,10 +20,11 @@ pub(super) fn conditions(gateway: &DbxGateway, before: &DbxGatewayStatus, seen: 
         (Condition::Accepted, accepted(seen)),
         (Condition::ResolvedRefs, resolved(seen)),
         (Condition::Programmed, programmed(seen)),
-        (Condition::Available, available(gateway, seen)),
+        (Condition::Available, available(seen)),
         (Condition::Progressing, progressing(seen)),
-        (Condition::BackendReachable, reachable(seen)),
     ];
+    verdicts.extend(seen.exposed.clone().map(|verdict| (Condition::Exposed, verdict)));
+    verdicts.push((Condition::BackendReachable, reachable(seen)));
     verdicts.push((Condition::Ready, ready(&verdicts)));
     verdicts
         .into_iter()
@@ -66,14 +67,15 @@ fn programmed(seen: &Observation<'_>) -> Verdict {
     }
 }
 
-fn available(gateway: &DbxGateway, seen: &Observation<'_>) -> Verdict {
+fn available(seen: &Observation<'_>) -> Verdict {
     let status = seen.deployment.and_then(|deployment| deployment.status.as_ref());
     let conditions = status.and_then(|status| status.conditions.as_ref());
     let Some(found) = conditions.and_then(|conditions| conditions.iter().find(|found| found.type_ == "Available")) else {
         return verdict(State::Unknown, Reason::NotObserved, "the Deployment has no status yet");
     };
     let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
-    let message = format!("{ready} of {} pods are ready", gateway.spec.replicas());
+    let wanted = seen.deployment.and_then(|deployment| deployment.spec.as_ref()?.replicas).unwrap_or(1);
+    let message = format!("{ready} of {wanted} pods are ready");
     match found.status.as_str() {
         "True" => verdict(State::True, Reason::Available, message),
         _ => verdict(State::False, Reason::NotAvailable, message),
@@ -84,6 +86,9 @@ fn progressing(seen: &Observation<'_>) -> Verdict {
     let Some(deployment) = seen.deployment.filter(|deployment| deployment.status.is_some()) else {
         return verdict(State::Unknown, Reason::NotObserved, "the Deployment has no status yet");
     };
+    if let Some(version) = seen.waiting.as_ref().filter(|_| is_complete(deployment)) {
+        return verdict(State::True, Reason::Queued, format!("version {version} waits until fewer gateways are rolled at once"));
+    }
     if is_complete(deployment) {
         return verdict(State::False, Reason::Complete, "every pod is of the current generation and ready");
     }

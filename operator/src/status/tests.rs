@@ -36,6 +36,8 @@ fn observation(deployment: &Deployment) -> Observation<'_> {
         databases: vec![DatabaseStatus { name: "redis".into(), kind: "redis".into(), reachable: true, message: None }],
         config_hash: Some("01234567".into()),
         version: Some("1.2.3".into()),
+        exposed: None,
+        waiting: None,
     }
 }
 
@@ -121,6 +123,16 @@ fn times_stay_unless_a_status_flips() {
     assert_eq!(at(Condition::Accepted), "2026-01-01T00:00:00Z");
     assert_eq!(at(Condition::BackendReachable), "2026-02-02T00:00:00Z");
     assert_eq!(at(Condition::Ready), "2026-02-02T00:00:00Z");
+}
+
+#[test]
+fn a_way_from_outside_counts_when_it_is_asked_for() {
+    let deployment = serving();
+    let exposed = |state, reason| Observation { exposed: Some((state, reason, "m".into())), ..observation(&deployment) };
+    assert!(judge(&observation(&deployment)).condition(Condition::Exposed).is_none());
+    assert_eq!(told(&judge(&exposed(State::True, Reason::Exposed)), Condition::Ready).0, "True");
+    let waiting = judge(&exposed(State::Unknown, Reason::RouteNotObserved));
+    assert_eq!(told(&waiting, Condition::Ready), ("False".into(), "RouteNotObserved".into(), "m".into()));
 }
 
 #[test]

@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 /// How long anything may take; generous, since machines differ.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const OPERATOR: &str = "system:serviceaccount:dbx-system:dbx-operator";
+/// One that has rights in some namespaces alone.
+const NARROW: &str = "system:serviceaccount:narrow-system:narrow-operator";
 
 /// What runs. It ends with the test binary: each process hangs on a pipe that the binary holds.
 pub(crate) struct Cluster {
@@ -32,20 +34,35 @@ pub(crate) struct Cluster {
 }
 
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+static QUIET: OnceLock<Option<Cluster>> = OnceLock::new();
+static COMPLETE: OnceLock<Option<Cluster>> = OnceLock::new();
 
 /// The cluster, started by whoever asks first.
 pub(crate) fn cluster() -> &'static Cluster {
-    let cluster = CLUSTER.get_or_init(|| {
+    started(&CLUSTER, true)
+}
+
+/// A cluster on which no operator runs but those that a test starts.
+pub(crate) fn quiet() -> &'static Cluster {
+    started(&QUIET, false)
+}
+
+/// Another one, for what has every API that a cluster need not have.
+pub(crate) fn complete() -> &'static Cluster {
+    started(&COMPLETE, false)
+}
+
+fn started(cluster: &'static OnceLock<Option<Cluster>>, operator: bool) -> &'static Cluster {
+    let cluster = cluster.get_or_init(|| {
         // A runtime of its own, and a thread for it, since the caller is inside one.
-        std::thread::spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(Cluster::start()))
-            .join()
-            .ok()
+        let start = move || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(Cluster::start(operator));
+        std::thread::spawn(start).join().ok()
     });
     cluster.as_ref().expect("the control plane does not start; what went wrong is told above")
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    async fn start(with_operator: bool) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("dbx-operator-").tempdir().unwrap().keep();
         let [client, peer, secure, operator] = free_ports();
@@ -62,7 +79,7 @@ impl Cluster {
 
         let (private, public) = write_keys(&folder);
         let tokens = folder.join("tokens.csv");
-        std::fs::write(&tokens, format!("admin,admin,admin,\"system:masters\"\noperator,{OPERATOR},operator,\"system:serviceaccounts\"\n"))
+        std::fs::write(&tokens, format!("admin,admin,admin,\"system:masters\"\noperator,{OPERATOR},operator,\"system:serviceaccounts\"\nnarrow,{NARROW},narrow,\"system:serviceaccounts\"\n"))
             .unwrap();
         let mut server = Command::new(programs.join("kube-apiserver"));
         server.arg(format!("--etcd-servers=http://127.0.0.1:{client}")).arg(format!("--secure-port={secure}"));
@@ -81,7 +98,7 @@ impl Cluster {
         server.arg(format!("--audit-policy-file={}", policy.display())).arg("--audit-log-mode=blocking-strict");
         processes.push(start(server, &folder, "kube-apiserver"));
 
-        for user in ["admin", "operator"] {
+        for user in ["admin", "operator", "narrow"] {
             let config = json!({
                 "apiVersion": "v1", "kind": "Config", "current-context": "it",
                 "clusters": [{ "name": "it", "cluster": { "server": format!("https://127.0.0.1:{secure}"), "insecure-skip-tls-verify": true } }],
@@ -93,10 +110,15 @@ impl Cluster {
         let mut cluster = Self { folder, operator_address: format!("127.0.0.1:{operator}"), processes };
         cluster.wait_until_ready().await;
         cluster.install().await;
+        if !with_operator {
+            return cluster;
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-operator"));
         command.env("KUBECONFIG", cluster.folder.join("operator")).args([
             "--listen",
             &cluster.operator_address,
+            "--lease-namespace",
+            "dbx-system",
             "--probe",
             "2",
             "--log",
@@ -109,7 +131,7 @@ impl Cluster {
     /// The operator, with the rights of a user.
     pub(crate) fn operator(&self, user: &str, address: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbx-operator"));
-        command.env("KUBECONFIG", self.folder.join(user)).args(["--listen", address]);
+        command.env("KUBECONFIG", self.folder.join(user)).env("DBX_OPERATOR_LEASE_NAMESPACE", "dbx-system").args(["--listen", address]);
         command
     }
 
@@ -124,11 +146,22 @@ impl Cluster {
         std::fs::read_to_string(self.folder.join("operator.log")).unwrap_or_default()
     }
 
-    /// Requests of the operator that changed something, or would have, in a namespace.
-    pub(crate) fn writes(&self, namespace: &str) -> Vec<String> {
+    /// All requests of operators.
+    pub(crate) fn requests(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
         let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let ours = entries.filter(|entry| entry["user"]["username"] == OPERATOR && entry["objectRef"]["namespace"] == namespace);
+        entries.filter(|entry| entry["user"]["username"] == OPERATOR).collect()
+    }
+
+    /// Requests of operators that changed something, or would have, in a namespace.
+    pub(crate) fn audit(&self, namespace: &str) -> Vec<Value> {
+        let reads = |entry: &Value| matches!(entry["verb"].as_str(), Some("get" | "list" | "watch"));
+        self.requests().into_iter().filter(|entry| entry["objectRef"]["namespace"] == namespace && !reads(entry)).collect()
+    }
+
+    /// The same in words.
+    pub(crate) fn writes(&self, namespace: &str) -> Vec<String> {
+        let ours = self.audit(namespace).into_iter();
         ours.map(|entry| format!("{} {}", entry["verb"].as_str().unwrap_or_default(), entry["requestURI"].as_str().unwrap_or_default()))
             .collect()
     }
@@ -169,7 +202,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
   - level: Metadata
-    verbs: [create, update, patch, delete, deletecollection]
+    users: ["system:serviceaccount:dbx-system:dbx-operator"]
   - level: None
 "#;
 

@@ -14,7 +14,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::cluster::{DEADLINE, cluster, namespace};
+use crate::cluster::{Cluster, DEADLINE, cluster, namespace};
 
 /// A namespace with the gateway under test.
 pub(crate) struct World {
@@ -31,7 +31,11 @@ pub(crate) fn managed() -> Value {
 
 impl World {
     pub(crate) async fn new(name: &str) -> Self {
-        let client = cluster().admin().await;
+        Self::on(cluster(), name).await
+    }
+
+    pub(crate) async fn on(cluster: &Cluster, name: &str) -> Self {
+        let client = cluster.admin().await;
         let namespace = namespace(&client, name).await;
         Self { client, namespace }
     }

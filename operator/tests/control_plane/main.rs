@@ -1,9 +1,18 @@
 //! The operator against a real API server: what it makes, keeps, repairs and refuses.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod broken;
 mod cluster;
+mod crashes;
+mod faults;
 mod gateway;
+mod handover;
+mod keys;
 mod lifecycle;
 mod process;
+mod proxy;
 mod refusals;
+mod rights;
 mod rules;
+mod surroundings;
+mod tug;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Status line and body.
-fn get(address: &str, path: &str) -> Option<(String, String)> {
+pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -35,9 +35,10 @@ async fn it_tells_of_itself() {
     assert_eq!(get(address, "/").unwrap().0, "HTTP/1.1 404 Not Found");
     let (_, metrics) = get(address, "/metrics").unwrap();
     for line in [
-        "dbx_operator_reconciles_total{result=\"ok\"} ",
+        "dbx_operator_reconciles_total{kind=\"DbxGateway\",result=\"ok\"} ",
         "dbx_operator_applies_total{kind=\"Deployment\",result=\"applied\"} ",
         "dbx_operator_gateways ",
+        "\ndbx_operator_leader 1\n",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
@@ -71,8 +72,11 @@ fn it_prints_the_definition_and_explains_itself() {
         (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let (success, definition, _) = run(&["crds"]);
+    let names = ["dbxgateways.dbx.dev", "dbxapikeys.dbx.dev"].map(|name| format!("  name: {name}\n"));
+    assert!(success && names.iter().all(|name| definition.contains(name)) && definition.contains("\n---\n"), "{definition}");
+    let (success, definition, _) = run(&["crds", "dbxapikeys"]);
     let definition: serde_json::Value = serde_yaml::from_str(&definition).unwrap();
-    assert!(success && definition["metadata"]["name"] == "dbxgateways.dbx.dev");
+    assert!(success && definition["metadata"]["name"] == "dbxapikeys.dbx.dev");
     let (success, help, _) = run(&["--help"]);
     assert!(success && help.contains("dbx-operator crds | kubectl apply") && help.contains("DBX_OPERATOR_GATEWAY_IMAGE"), "{help}");
     let (success, _, error) = run(&["--pull-policy", "sometimes"]);

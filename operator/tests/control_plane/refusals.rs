@@ -2,24 +2,17 @@
 
 use std::io::{Read, Write};
 
-use dbx_crds::gateway::DbxGateway;
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Pod, Secret, Service},
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Secret, Service},
 };
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
-use crate::{
-    cluster::apply,
-    gateway::{World, managed},
-};
+use crate::gateway::{World, managed};
 
 #[tokio::test]
 async fn an_invalid_configuration_changes_nothing() {
@@ -90,42 +83,6 @@ async fn what_the_api_server_refuses_is_told() {
     assert!(message.starts_with("Deployment refused/cache: ") && message.contains("noSuchField"), "{message}");
     world.patch("cache", json!({ "spec": { "affinity": null } })).await.unwrap();
     world.programmed("cache").await;
-}
-
-#[tokio::test]
-async fn one_broken_object_does_not_stop_the_others() {
-    let world = World::new("broken").await;
-    let definitions: Api<CustomResourceDefinition> = Api::all(world.client.clone());
-    let strict = serde_json::to_value(dbx_crds::gateway::crd()).unwrap();
-    let mut loose = serde_json::to_value(definitions.get("dbxgateways.dbx.dev").await.unwrap()).unwrap();
-    loose["metadata"]["managedFields"] = json!(null);
-    loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] =
-        json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    definitions.patch("dbxgateways.dbx.dev", &PatchParams::default(), &Patch::Merge(&loose)).await.unwrap();
-    let broken = json!({ "apiVersion": "dbx.dev/v1alpha1", "kind": "DbxGateway", "metadata": { "name": "broken", "namespace": "broken" },
-        "spec": { "config": { "limits": { "callTimeout": 5 } } } });
-    // The API server takes a moment to serve the new schema.
-    let resource = kube::api::ApiResource::erase::<DbxGateway>(&());
-    let api: Api<kube::api::DynamicObject> = Api::namespaced_with(world.client.clone(), "broken", &resource);
-    world
-        .until("the broken object being stored", async || {
-            api.create(&PostParams::default(), &serde_json::from_value(broken.clone()).unwrap()).await.is_ok()
-        })
-        .await;
-    apply(&world.client, &strict).await;
-
-    world.create("cache", json!({ "config": managed() })).await.unwrap();
-    world.programmed("cache").await;
-    world
-        .until("the broken one being told what is wrong", async || {
-            let object = api.get("broken").await.unwrap();
-            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.iter().any(|found| {
-                found["reason"] == "InvalidObject" && found["message"].as_str().unwrap().contains("spec.config.limits.callTimeout")
-            })
-        })
-        .await;
-    api.delete("broken", &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

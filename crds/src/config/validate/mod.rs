@@ -12,6 +12,9 @@ mod limits;
 
 pub(crate) use grants::own_grants;
 
+/// Files of keys beside the one that the operator adds.
+const MAX_KEY_FILES: usize = 7;
+
 /// One mistake: where it is and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Invalid {
@@ -82,6 +85,9 @@ impl GatewayConfig {
             if given.is_some() {
                 findings.add(format!("listen.{field}"), "is set by the operator, together with the ports of the pod");
             }
+        }
+        if self.auth.keys_from.len() > MAX_KEY_FILES {
+            findings.add("auth.keysFrom", format!("expected at most {MAX_KEY_FILES}, since the operator adds one"));
         }
         for (path, _) in self.sources().into_iter().filter(|(_, source)| source.file.is_some() || source.env.is_some()) {
             findings.add(path, "`file` and `env` have no meaning in a pod that the operator makes; use `secretKeyRef`");

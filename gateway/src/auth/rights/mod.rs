@@ -14,6 +14,7 @@ mod told;
 
 use bytes::{Bytes, BytesMut};
 use dbx_crds::config::{Database, Effect, Grant};
+pub use raw::raw_names;
 
 pub use self::access::check_access;
 pub(crate) use self::glob::matches;

@@ -21,6 +21,11 @@ pub(super) fn marks(id: Id, words: &[&[u8]]) -> Option<Marks> {
     Some(walk.marks)
 }
 
+/// The keys and channels themselves, where they can be told.
+pub fn raw_names<'w>(id: Id, words: &[&'w [u8]]) -> Vec<&'w [u8]> {
+    marks(id, words).into_iter().flatten().filter_map(|mark| words.get(mark.word).copied()).collect()
+}
+
 /// How many params stand in front of everything that can be left out; `None` if there are keys behind them.
 fn ahead(operation: &Operation) -> Option<usize> {
     let fixed = |param: &Param| matches!(param.kind, Kind::Fixed(_)) || (param.required && matches!(param.token, Token::None));

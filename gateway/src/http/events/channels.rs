@@ -24,7 +24,7 @@ use crate::{
         resource::KEY_BASE64,
         respond, unknown_operation,
     },
-    operation::{self, encode::Encoding, event, observe, param::Role},
+    operation::{self, Class, encode::Encoding, event, observe, param::Role},
     resp::{Item, Reader},
     worker::Database,
 };
@@ -112,7 +112,15 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     }
     let place = incoming.seat()?;
     let key_events = observed.is_some();
-    let topic = admit(incoming.scope().rights(), topic, observed)?;
+    let scope = incoming.scope();
+    let (word, class) = match (&observed, topic.kind) {
+        (Some(_), _) => ("observe", Class::Read),
+        (None, Kind::Pattern) => ("psubscribe", Class::Subscribe),
+        (None, Kind::Shard) => ("ssubscribe", Class::Subscribe),
+        (None, _) => ("subscribe", Class::Subscribe),
+    };
+    let name = observed.clone().unwrap_or_else(|| topic.name.clone());
+    let topic = scope.begun(word, class, &[name], admit(scope.rights(), topic, observed))?;
     if key_events {
         check_notifications(incoming.database).await?;
     }
@@ -217,7 +225,7 @@ impl Ear {
 }
 
 impl Listener for Ear {
-    fn hear(&self, event: &Arc<Event>) {
+    fn hear(&self, event: &Arc<Event>, _: bool) {
         let encoding = self.options.encoding;
         let rights = self.identity.rights(self.database);
         match &**event {

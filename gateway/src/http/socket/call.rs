@@ -1,7 +1,7 @@
 //! Calls over a WebSocket, by the same means as over HTTP: what is read is started at once, so that the calls of one read
 //! reach the database in one write, and finished as its reply comes.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -26,6 +26,9 @@ use crate::{
     worker::{Database, Worker},
 };
 
+/// The path of a socket in the audit log.
+const SOCKET: &str = "/ws";
+
 /// What the calls of a socket have in common.
 pub(super) struct Caller {
     pub(super) worker: Arc<Worker>,
@@ -39,6 +42,8 @@ pub(super) struct Caller {
     pub(super) has_timeout: bool,
     /// The socket's id, which problems carry.
     pub(super) id: String,
+    /// The address that it was opened from.
+    pub(super) client: Option<IpAddr>,
 }
 
 impl Caller {
@@ -48,7 +53,7 @@ impl Caller {
 
     pub(super) fn scope(&self, database: usize) -> Scope<'_> {
         let (database, allowance) = (self.database(database), self.allowance.as_deref());
-        Scope { worker: &self.worker, database, identity: &self.identity, allowance, id: &self.id }
+        Scope { worker: &self.worker, database, identity: &self.identity, allowance, id: &self.id, client: self.client }
     }
 
     /// Takes room for calls.
@@ -92,6 +97,7 @@ impl Caller {
     /// An answer that is an error.
     pub(super) fn refuse(&self, id: Option<&Id>, error: &Error) -> Vec<u8> {
         self.worker.counters.refuse(error.code);
+        self.scope(self.database.unwrap_or_default()).denied(SOCKET, error);
         let mut out = Vec::with_capacity(256);
         open(id, &mut out);
         let at = out.len();

@@ -32,7 +32,7 @@ use crate::{
     auth::Rights,
     backend::channels::Message,
     error::{Code, Delivery, Error},
-    operation::{self, arguments::Arguments, encode::Encoding, event, param::Role},
+    operation::{self, Class, arguments::Arguments, encode::Encoding, event, param::Role},
     resp::{self, Item as Reply, Reader},
 };
 
@@ -184,7 +184,8 @@ impl Flow {
         let word = |operation: &str, argument: &str, value: &RawValue| word(caller, &options, operation, argument, value);
         let key_of = |operation: &str, role: Role, value: &RawValue| {
             let id = operation::find(operation).ok_or_else(super::super::unknown_operation)?;
-            scope.rights().key(id, role, word("xlen", "key", value)?)
+            let key = word("xlen", "key", value)?;
+            scope.begun("consume", id.operation().access.class, std::slice::from_ref(&key), scope.rights().key(id, role, key.clone()))
         };
         let follow = |following: Following<'_>, channel| {
             let from = following.from.map(Cow::into_owned);
@@ -200,13 +201,15 @@ impl Flow {
             "subscribe" => {
                 let Replaying { channels, replay } = request::document(document, "args", REPLAY)?;
                 let subscribe = operation::find("subscribe").ok_or_else(super::super::unknown_operation)?;
-                follow(replay, Some(scope.rights().channel(subscribe, word("subscribe", "channels", channels)?)?))?
+                let channel = word("subscribe", "channels", channels)?;
+                let admitted = scope.rights().channel(subscribe, channel.clone());
+                follow(replay, Some(scope.begun("subscribe", Class::Subscribe, &[channel], admitted)?))?
             }
             "monitor" => {
                 let monitor = operation::find("monitor").ok_or_else(super::super::unknown_operation)?;
                 super::super::call::check_supported(caller.database(database), monitor)?;
                 let mut command = BytesMut::new();
-                options.encode_any(scope, monitor, &Arguments::from_json(document)?, &mut command)?;
+                options.encode_any(scope, monitor, &Arguments::from_json(document)?, &mut command)?.1.end(None);
                 Plan::Monitor(command)
             }
             _ => {

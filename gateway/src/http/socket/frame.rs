@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::request;
 use crate::{
     error::{Code, Error},
     operation::arguments,
@@ -84,10 +85,7 @@ pub(super) enum Read<'a> {
 
 /// Reads a text frame.
 pub(super) fn read(text: &str) -> Read<'_> {
-    // serde would take the members from an array as well.
-    let is_object = text.trim_ascii_start().starts_with('{');
-    let error = match serde_json::from_str::<Frame<'_>>(text) {
-        Ok(_) if !is_object => return Read::Refused(None, Error::new(Code::InvalidArgument, SHAPE)),
+    let error = match request::of_object(text.as_bytes(), serde_json::from_str::<Frame<'_>>(text)) {
         Ok(frame) => {
             return match Id::read(frame.id) {
                 Ok(id) => Read::Call(id, frame),
@@ -102,7 +100,7 @@ pub(super) fn read(text: &str) -> Read<'_> {
     // serde's own words name a member of the frame, and nothing that the client put into one.
     let unknown = error.to_string().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).is_some();
     let code = if unknown { Code::UnknownArgument } else { Code::InvalidArgument };
-    let named = is_object.then(|| serde_json::from_str::<Named<'_>>(text).ok()).flatten();
+    let named = request::of_object(text.as_bytes(), serde_json::from_str::<Named<'_>>(text)).ok();
     let id = named.and_then(|named| Id::read(named.id?).ok());
     Read::Refused(id, Error::new(code, SHAPE))
 }

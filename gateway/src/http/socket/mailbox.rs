@@ -10,7 +10,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::{super::events::Slow, call::Answer};
+use super::{super::events::Slow, WRITE, call::Answer, line::Line, subscription::Voice};
 use crate::{
     backend::channels::{Event, Listener},
     error::Error,
@@ -63,6 +63,14 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    fn wake(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            owner.wake();
+        }
+    }
+}
+
 impl Mailbox {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self { shared, inner: Mutex::default() })
@@ -83,9 +91,7 @@ impl Mailbox {
         inner.bytes += bytes;
         self.shared.queued_bytes.fetch_add(bytes, Relaxed);
         inner.items.push_back(item);
-        if let Some(owner) = inner.owner.take() {
-            owner.wake();
-        }
+        inner.wake();
     }
 
     fn has_room(&self, inner: &Inner, bytes: usize) -> bool {
@@ -150,18 +156,46 @@ impl Drop for Mailbox {
 /// The listener of one topic of a subscription.
 pub(super) struct Ear {
     pub(super) mailbox: Arc<Mailbox>,
+    pub(super) line: Line,
     /// The subscription it belongs to.
     pub(super) subscription: u32,
+    pub(super) voice: Arc<Voice>,
     /// Which of its topics.
     pub(super) topic: usize,
     pub(super) slow: Slow,
     pub(super) dropped: Arc<AtomicU64>,
 }
 
+impl Ear {
+    /// Tells the client at once if nothing comes first: to wake its task would cost more than the write. Whether there is nothing
+    /// more to do.
+    fn tell(&self, inner: &mut Inner, event: &Event) -> bool {
+        let Event::Message(message) = event else { return false };
+        if !inner.items.is_empty() || inner.overflowed || self.voice.is_over() || event.bytes() > WRITE {
+            return false;
+        }
+        let mut wire = self.line.lock();
+        if !wire.is_quiet() {
+            return false;
+        }
+        let Some(text) = self.voice.message(message) else { return true };
+        if wire.send(text).is_err() {
+            return false;
+        }
+        if !wire.flush_at_once() {
+            inner.wake();
+        }
+        true
+    }
+}
+
 impl Listener for Ear {
-    fn hear(&self, event: &Arc<Event>) {
+    fn hear(&self, event: &Arc<Event>, alone: bool) {
         let mailbox = &self.mailbox;
         let mut inner = mailbox.lock();
+        if alone && self.tell(&mut inner, event) {
+            return;
+        }
         if !matches!(&**event, Event::Message(_)) || mailbox.has_room(&inner, event.bytes()) {
             let heard = Item::Heard { subscription: self.subscription, topic: self.topic, event: event.clone() };
             return mailbox.add(&mut inner, heard);
@@ -169,9 +203,7 @@ impl Listener for Ear {
         match self.slow {
             Slow::Close => {
                 inner.overflowed = true;
-                if let Some(owner) = inner.owner.take() {
-                    owner.wake();
-                }
+                inner.wake();
             }
             // One notice waits at a time; it counts until it is sent.
             Slow::Drop if self.dropped.fetch_add(1, Relaxed) == 0 => {

@@ -7,6 +7,7 @@ mod consumer;
 mod flow;
 mod frame;
 mod greeting;
+mod line;
 mod mailbox;
 mod session;
 mod subscription;
@@ -138,7 +139,8 @@ impl Opening {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
         }
         let id = id.to_str().unwrap_or_default().to_owned();
-        let caller = Caller { worker: worker.clone(), identity: identity.clone(), allowance: None, database, options, has_timeout, id };
+        let (worker, identity, client) = (worker.clone(), identity.clone(), super::client(worker, parts));
+        let caller = Caller { worker, identity, allowance: None, database, options, has_timeout, id, client };
         Ok((response, Self { upgrade, caller }))
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     backend::Own,
     error::{Code, Delivery, Error},
     operation::{self, Mode, arguments::Arguments, encode::Plan, render},
+    record::Trail,
     resp::{self, Reader},
     shared::Room,
 };
@@ -45,6 +46,7 @@ struct Part {
     command: BytesMut,
     plan: Plan,
     options: Options,
+    trail: Trail,
     _in_flight: InFlight<Arc<Room>>,
 }
 
@@ -92,12 +94,11 @@ impl Session {
         }
         let arguments = Arguments::from_json(frame.args.map_or(&[][..], |args| args.get().as_bytes()))?;
         let mut command = BytesMut::new();
-        let plan = options.encode_any(caller.scope(database), operation, &arguments, &mut command)?;
-        if !matches!(plan.mode, Mode::Session(_)) {
-            plan.mode.refusal().map_or(Ok(()), Err)?;
-        }
-        let in_flight = caller.enter(database, 1, None)?;
-        let part = Part { id, operation, command, plan, options, _in_flight: in_flight };
+        let (plan, trail) = options.encode_any(caller.scope(database), operation, &arguments, &mut command)?;
+        let refusal = plan.mode.refusal().filter(|_| !matches!(plan.mode, Mode::Session(_)));
+        let entered = refusal.map_or_else(|| caller.enter(database, 1, None), Err);
+        let (in_flight, trail) = trail.judged(entered)?;
+        let part = Part { id, operation, command, plan, options, trail, _in_flight: in_flight };
         // There is room for all that a socket may have.
         let sent = self.parts.as_ref().and_then(|parts| parts.try_send(part).ok());
         sent.ok_or_else(over)
@@ -148,7 +149,9 @@ impl Running {
                 Err((error, lost)) => (Some(error), lost),
             };
             let counters = &self.caller.worker.counters;
-            counters.record(part.operation, done.as_ref().map(|error| error.code), started.elapsed());
+            let code = done.as_ref().map(|error| error.code);
+            counters.record(part.operation, code, started.elapsed());
+            part.trail.end(code);
             match &done {
                 None => join(&mut text, at),
                 Some(error) => text = self.caller.refuse(Some(&part.id), error),

@@ -21,12 +21,14 @@ use super::{
     },
     call::{Caller, open},
     frame::{Frame, Id},
+    line::Line,
     mailbox::{Ear, Item, Mailbox},
 };
 use crate::{
-    backend::channels::{Event, Kind, Topic},
+    backend::channels::{Event, Kind, Message, Topic},
     error::{self, Code, Delivery, Error},
     operation::{
+        Class,
         arguments::{Arguments, Given},
         encode::Encoding,
         event, find, observe,
@@ -58,15 +60,25 @@ pub(super) fn kind(op: &str) -> Option<Kind> {
     known.or_else(|| (op == OBSERVE).then_some(Kind::Everywhere))
 }
 
+/// How a subscription tells of messages.
+pub(super) struct Voice {
+    caller: Arc<Caller>,
+    database: usize,
+    id: Id,
+    /// What every frame begins with: the name of the subscription.
+    head: Box<[u8]>,
+    encoding: Encoding,
+    /// Of key events: which are wanted; without any, all.
+    observed: Option<Vec<String>>,
+}
+
 /// A subscription to one or more topics of a kind.
 pub(super) struct Subscription {
-    pub(super) id: Id,
-    encoding: Encoding,
+    voice: Arc<Voice>,
     /// By topic: whether it is heard.
     up: Vec<bool>,
-    /// Of key events: whether the server is known to tell of them, and which are wanted; without any, all.
-    observes: Option<(bool, Vec<String>)>,
-    database: usize,
+    /// The server is known to tell of what is observed, if anything is.
+    checked: bool,
     answered: bool,
     interrupted: bool,
     topics: Vec<Box<dyn Send + Sync>>,
@@ -84,12 +96,49 @@ pub(super) enum Told {
     Over(Vec<u8>),
 }
 
+impl Voice {
+    fn new(caller: Arc<Caller>, database: usize, id: Id, encoding: Encoding, observed: Option<Vec<String>>) -> Self {
+        let mut head = b"{\"subscription\":".to_vec();
+        id.write(&mut head);
+        Self { caller, database, id, head: head.into(), encoding, observed }
+    }
+
+    /// What a client is told of a message, if anything.
+    pub(super) fn message(&self, message: &Message) -> Option<Vec<u8>> {
+        let rights = self.caller.scope(self.database).rights();
+        let text = match &self.observed {
+            None if !rights.hears(&message.channel) => return None,
+            None => self.with(&event::members(message, rights, self.encoding)),
+            Some(events) => {
+                let (key, name) = observe::read(message)?;
+                let key = rights.told(find("get")?, key)?;
+                if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
+                    return None;
+                }
+                self.with(&event::key_members(key, name, self.encoding))
+            }
+        };
+        self.caller.owe(self.database, text.len());
+        Some(text)
+    }
+
+    /// Whether nothing may be told any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.caller.identity.is_withdrawn()
+    }
+
+    /// A frame, exactly as large as it is.
+    fn with(&self, rest: &[u8]) -> Vec<u8> {
+        [&*self.head, rest].concat()
+    }
+}
+
 impl Subscription {
     /// Begins to listen. The answer is sent when the database has confirmed it.
     pub(super) fn begin(
         caller: &Arc<Caller>,
         database: usize,
-        mailbox: &Arc<Mailbox>,
+        (mailbox, line): (&Arc<Mailbox>, &Line),
         kind: Kind,
         id: Id,
         frame: &Frame<'_>,
@@ -97,16 +146,18 @@ impl Subscription {
     ) -> Result<Self, Error> {
         let options = caller.options(database, frame)?;
         let document = frame.args.map_or(&b"{}"[..], |args| args.get().as_bytes());
-        let rights = caller.scope(database).rights();
-        let (names, slow, observes) = match kind {
+        let scope = caller.scope(database);
+        let rights = scope.rights();
+        let (names, slow, observed) = match kind {
             Kind::Everywhere => {
                 let given: Observing<'_> = request::document(document, "args", OBSERVING)?;
                 let keys = words(caller, database, "psubscribe", &Arguments::of("patterns", given.keys), &options);
                 let keys = keys.map_err(|error| error.param("keys"))?;
                 let glob = |glob: Bytes| rights.observed(glob).map(|glob| observe::topic(&glob).name);
-                let names = keys.into_iter().map(glob).collect::<Result<Vec<_>, _>>()?;
+                let names = keys.iter().cloned().map(glob).collect();
+                let names: Vec<_> = scope.begun(OBSERVE, Class::Read, &keys, names)?;
                 let events = given.events.unwrap_or_default().into_iter().map(Cow::into_owned).collect();
-                (names, Slow::read(given.slow.as_deref())?, Some((false, events)))
+                (names, Slow::read(given.slow.as_deref())?, Some(events))
             }
             _ => {
                 let mut arguments = Arguments::from_json(document)?;
@@ -121,25 +172,41 @@ impl Subscription {
                     _ => rights.channel(operation, name),
                 };
                 let names = words(caller, database, &frame.op, &arguments, &options)?;
-                (names.into_iter().map(admit).collect::<Result<Vec<_>, _>>()?, slow, None)
+                let admitted = names.iter().cloned().map(admit).collect();
+                (scope.begun(&frame.op, Class::Subscribe, &names, admitted)?, slow, None)
             }
         };
-        if observes.is_some() {
+        let checked = observed.is_none();
+        if !checked {
             let (caller, mailbox) = (caller.clone(), mailbox.clone());
             caller.worker.tasks.clone().spawn(async move {
                 let outcome = check_notifications(caller.database(database)).await;
                 mailbox.push(Item::Checked(key, outcome));
             });
         }
+        let voice = Arc::new(Voice::new(caller.clone(), database, id, options.encoding, observed));
         let dropped = Arc::new(AtomicU64::new(0));
         let channels = &caller.database(database).channels;
         let listen = |(index, name): (usize, Bytes)| {
-            let ear = Ear { mailbox: mailbox.clone(), subscription: key, topic: index, slow, dropped: dropped.clone() };
+            let ear = Ear {
+                mailbox: mailbox.clone(),
+                line: line.clone(),
+                subscription: key,
+                voice: voice.clone(),
+                topic: index,
+                slow,
+                dropped: dropped.clone(),
+            };
             channels.listen(Topic { kind, name }, Arc::new(ear))
         };
         let up = vec![false; names.len()];
         let topics = names.into_iter().enumerate().map(listen).collect();
-        Ok(Self { id, encoding: options.encoding, up, observes, database, answered: false, interrupted: false, topics })
+        Ok(Self { voice, up, checked, answered: false, interrupted: false, topics })
+    }
+
+    /// The id of its call.
+    pub(super) fn id(&self) -> &Id {
+        &self.voice.id
     }
 
     /// The server tells of what is observed, or does not.
@@ -147,9 +214,7 @@ impl Subscription {
         match outcome {
             Err(error) => self.over(caller, &error),
             Ok(()) => {
-                if let Some((checked, _)) = &mut self.observes {
-                    *checked = true;
-                }
+                self.checked = true;
                 self.begun()
             }
         }
@@ -157,15 +222,14 @@ impl Subscription {
 
     /// Answers the call once all of it is heard.
     fn begun(&mut self) -> Told {
-        let waits = self.observes.as_ref().is_some_and(|(checked, _)| !checked);
-        if self.answered || waits || !self.up.iter().all(|up| *up) {
+        if self.answered || !self.checked || !self.up.iter().all(|up| *up) {
             return Told::Nothing;
         }
         self.answered = true;
         let mut text = Vec::with_capacity(64);
-        open(Some(&self.id), &mut text);
+        open(Some(self.id()), &mut text);
         text.extend_from_slice(b",\"result\":{\"subscription\":");
-        self.id.write(&mut text);
+        self.id().write(&mut text);
         text.extend_from_slice(b"}}");
         Told::Begun(text)
     }
@@ -184,26 +248,7 @@ impl Subscription {
     /// Tells what was heard on one of its topics.
     pub(super) fn hear(&mut self, caller: &Caller, topic: usize, event: &Event) -> Told {
         match event {
-            Event::Message(message) => {
-                let rights = caller.scope(self.database).rights();
-                let mut text = self.text();
-                let Some((_, events)) = &self.observes else {
-                    if !rights.hears(&message.channel) {
-                        return Told::Nothing;
-                    }
-                    text.extend_from_slice(&event::members(message, rights, self.encoding));
-                    caller.owe(self.database, text.len());
-                    return Told::Text(text);
-                };
-                let Some((key, name)) = observe::read(message) else { return Told::Nothing };
-                let Some(key) = find("get").and_then(|get| rights.told(get, key)) else { return Told::Nothing };
-                if !events.is_empty() && !events.iter().any(|event| event.as_bytes() == name) {
-                    return Told::Nothing;
-                }
-                text.extend_from_slice(&event::key_members(key, name, self.encoding));
-                caller.owe(self.database, text.len());
-                Told::Text(text)
-            }
+            Event::Message(message) => self.voice.message(message).map_or(Told::Nothing, Told::Text),
             Event::Subscribed => {
                 self.up[topic] = true;
                 if !self.up.iter().all(|up| *up) {
@@ -215,7 +260,7 @@ impl Subscription {
                 if !std::mem::take(&mut self.interrupted) {
                     return Told::Nothing;
                 }
-                Told::Text(self.with(b",\"resumed\":true}"))
+                Told::Text(self.voice.with(b",\"resumed\":true}"))
             }
             Event::Interrupted => {
                 self.up[topic] = false;
@@ -226,45 +271,24 @@ impl Subscription {
                 if std::mem::replace(&mut self.interrupted, true) {
                     return Told::Nothing;
                 }
-                Told::Text(self.with(b",\"interrupted\":true}"))
+                Told::Text(self.voice.with(b",\"interrupted\":true}"))
             }
-            Event::Refused(line) => self.over(caller, &caller.scope(self.database).rights().hide_in(error::from_redis(line))),
+            Event::Refused(line) => self.over(caller, &caller.scope(self.voice.database).rights().hide_in(error::from_redis(line))),
         }
     }
 
     /// Tells how many messages were dropped.
     pub(super) fn missed(&self, dropped: &AtomicU64) -> Vec<u8> {
-        let mut text = self.text();
-        text.extend_from_slice(b",\"dropped\":");
-        text.extend_from_slice(itoa::Buffer::new().format(dropped.swap(0, Relaxed)).as_bytes());
-        text.push(b'}');
-        text
+        self.voice.with(format!(",\"dropped\":{}}}", dropped.swap(0, Relaxed)).as_bytes())
     }
 
     fn over(&self, caller: &Caller, error: &Error) -> Told {
-        let refusal = caller.refuse(Some(&self.id), error);
+        let refusal = caller.refuse(Some(self.id()), error);
         if !self.answered {
             return Told::Over(refusal);
         }
         // The call has been answered; what follows goes by the name of the subscription.
-        let mut text = self.text();
-        text.extend_from_slice(b",\"error\":");
-        text.extend_from_slice(error.problem(&caller.id).to_string().as_bytes());
-        text.push(b'}');
-        Told::Over(text)
-    }
-
-    fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(128);
-        text.extend_from_slice(b"{\"subscription\":");
-        self.id.write(&mut text);
-        text
-    }
-
-    fn with(&self, rest: &[u8]) -> Vec<u8> {
-        let mut text = self.text();
-        text.extend_from_slice(rest);
-        text
+        Told::Over(self.voice.with(format!(",\"error\":{}}}", error.problem(&caller.id)).as_bytes()))
     }
 }
 

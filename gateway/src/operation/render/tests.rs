@@ -86,3 +86,13 @@ fn one_value_has_bytes() {
     assert_eq!(value(b"$-1\r\n"), Ok(None));
     assert_eq!(value(b"*0\r\n").unwrap_err().code, Code::NotAcceptable);
 }
+
+#[test]
+fn replies_nest_only_so_deep() {
+    let nested = |levels: usize| [b"*1\r\n".repeat(levels), b"$1\r\n1\r\n".to_vec()].concat();
+    for shape in [Shape::Raw, Shape::Json] {
+        assert!(answer("eval", Some(shape), &nested(DEPTH - 1), Format::default()).is_ok());
+        // As deep as a server likes, which is deeper than the stack.
+        assert_eq!(answer("eval", Some(shape), &nested(1_000_000), Format::default()), Err(Code::BackendError));
+    }
+}

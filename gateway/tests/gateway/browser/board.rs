@@ -1,35 +1,11 @@
 //! `docs/examples/board.html`: what people copy works, from another origin, and loses nothing when the gateway goes.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    thread,
-};
-
 use serde_json::json;
 
-use super::Browser;
+use super::{Browser, site};
 use crate::support::{App, Gateway, Redis, SOON};
 
 const PAGE: &str = include_str!("../../../../docs/examples/board.html");
-
-/// Serves the page to everybody who asks for anything, until the process ends. Its origin.
-fn site() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let origin = format!("http://localhost:{}", listener.local_addr().unwrap().port());
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                // One read has the head; a connection that a browser opens ahead may say nothing.
-                if stream.read(&mut [0; 8 << 10]).is_ok_and(|count| count > 0) {
-                    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\nContent-Length:";
-                    let _ = write!(stream, "{head} {}\r\n\r\n{PAGE}", PAGE.len());
-                }
-            });
-        }
-    });
-    origin
-}
 
 fn page(origin: &str, gateway: &Gateway) -> String {
     format!("{origin}/board.html?gateway=ws://localhost:{}/api/v1/redis/ws", gateway.data.number)
@@ -42,7 +18,7 @@ fn write(browser: &Browser, text: &str) {
 
 #[test]
 fn two_tabs_talk_and_miss_nothing_when_the_gateway_goes() {
-    let origin = site();
+    let origin = site(PAGE);
     let settings = format!("cors.origins={origin}");
     let mut app = App::with(&[&settings, "drain.propagation=0s"]);
     let other = Gateway::start(&app.redis, &[]);
@@ -93,7 +69,7 @@ fn pages_of_others_are_refused() {
     let redis = Redis::start();
     let gateway = Gateway::start(&redis, &["cors.origins=https://app.example"]);
     let browser = Browser::start();
-    browser.open(&page(&site(), &gateway));
+    browser.open(&page(&site(PAGE), &gateway));
     browser.says("#status", "Connecting again");
     let complaints = browser.console();
     assert!(complaints.iter().any(|line| line.contains("Unexpected response code: 403")), "{complaints:?}");

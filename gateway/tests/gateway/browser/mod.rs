@@ -3,12 +3,16 @@
 
 mod board;
 mod docs;
+mod events;
 
 use std::{
     fmt::Debug,
     fs,
     future::Future,
+    io::{Read, Write},
+    net::TcpListener,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +35,24 @@ use crate::support::{Process, SOON, until};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before another look at a page.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Serves the page to everybody who asks for anything, until the process ends. Its origin.
+fn site(page: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                // One read has the head; a connection that a browser opens ahead may say nothing.
+                if stream.read(&mut [0; 8 << 10]).is_ok_and(|count| count > 0) {
+                    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\nContent-Length:";
+                    let _ = write!(stream, "{head} {}\r\n\r\n{page}", page.len());
+                }
+            });
+        }
+    });
+    origin
+}
 
 /// A window without a screen. Dropping it ends the browser.
 pub struct Browser {
@@ -117,7 +139,7 @@ impl Browser {
         let started = Instant::now();
         while !self.text(css).contains(text) {
             assert!(started.elapsed() < PATIENCE, "{css} says {:?} and not {text:?}; the page:\n{}", self.text(css), self.text("body"));
-            std::thread::sleep(LOOK);
+            thread::sleep(LOOK);
         }
     }
 

@@ -3,5 +3,6 @@
 mod crowds;
 mod headers;
 mod odd_requests;
+mod origins;
 mod proxies;
 mod tls;

@@ -33,6 +33,11 @@ impl Gateway {
 
     /// A gateway that may never be ready.
     pub fn launch(url: &str, settings: &[&str]) -> Self {
+        Self::launch_with(url, settings, |_| {})
+    }
+
+    /// The same, whose process gets more said.
+    pub fn launch_with(url: &str, settings: &[&str], more: impl FnOnce(&mut Command)) -> Self {
         let (data, operations) = (Port::reserve(), Port::reserve());
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
@@ -48,6 +53,7 @@ impl Gateway {
             command.args(["--set", setting]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("log")).unwrap());
+        more(&mut command);
         let process = Process::start(&mut command, BUILT);
         let gateway = Self { data, operations, command, process, folder, ended: false };
         until("the operations listener", SOON, || gateway.operations("/livez"));

@@ -13,7 +13,9 @@ use super::{Input, Object};
 use crate::{names, render::REDIS_USER};
 
 /// The label that sets its objects apart from the gateway's.
-const COMPONENT: &str = "redis";
+pub(super) const COMPONENT: &str = "redis";
+/// The port that it listens on.
+pub(super) const PORT: u16 = 6379;
 /// The key of the Secret that holds the users.
 const ACL_FILE: &str = "users.acl";
 

@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 use super::{Batch, Change, Tally};
 use crate::backend::channels::{Channels, Counts, Event, Kind, Listener, Topic};
 
+/// Listeners to a message that is alone, which may be written to each at once, before others of the worker have their turn.
+const TURN: usize = 32;
+
 /// A database's channels as one worker hears them.
 pub(super) struct Local {
     worker: usize,
@@ -75,7 +78,7 @@ impl Channels for Local {
         }
         drop(registry);
         if let Some(status) = status {
-            listener.hear(&status);
+            listener.hear(&status, false);
         }
         Box::new(Listening { worker: self.worker, changes: self.changes.clone(), registry: self.registry.clone(), ticket, id })
     }
@@ -120,6 +123,12 @@ impl Drop for Listening {
 /// Calls the listeners. Not under the lock: one that hears may stop listening.
 async fn hand_on(registry: Arc<Mutex<Registry>>, mut batches: mpsc::Receiver<Batch>, tally: Arc<Tally>) {
     while let Some(batch) = batches.recv().await {
+        if let [(ticket, event)] = &batch[..]
+            && matches!(**event, Event::Message(_))
+        {
+            spread(&registry, *ticket, event, &tally).await;
+            continue;
+        }
         let mut delivered = 0;
         for (ticket, event) in batch {
             let listeners = {
@@ -138,7 +147,7 @@ async fn hand_on(registry: Arc<Mutex<Registry>>, mut batches: mpsc::Receiver<Bat
                 listeners
             };
             for (_, listener) in listeners.iter() {
-                listener.hear(&event);
+                listener.hear(&event, false);
             }
             if matches!(*event, Event::Message(_)) {
                 delivered += listeners.len() as u64;
@@ -147,5 +156,27 @@ async fn hand_on(registry: Arc<Mutex<Registry>>, mut batches: mpsc::Receiver<Bat
         tally.delivered.fetch_add(delivered, Relaxed);
         // Other tasks of the worker run in between.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Hands on a message that is alone, turn by turn.
+async fn spread(registry: &Mutex<Registry>, ticket: u64, event: &Arc<Event>, tally: &Tally) {
+    // Who begins to listen meanwhile is not meant.
+    let (mut heard, last) = (0, lock(registry).last);
+    loop {
+        let Some(listeners) = lock(registry).topics.get(&ticket).map(|heard| heard.listeners.clone()) else { return };
+        let left = &listeners[listeners.partition_point(|(id, _)| *id <= heard)..];
+        let turn = &left[..left.partition_point(|(id, _)| *id <= last).min(TURN)];
+        tally.delivered.fetch_add(turn.len() as u64, Relaxed);
+        for (id, listener) in turn {
+            listener.hear(event, true);
+            heard = *id;
+        }
+        let is_over = turn.len() < TURN;
+        drop(listeners);
+        tokio::task::yield_now().await;
+        if is_over {
+            return;
+        }
     }
 }

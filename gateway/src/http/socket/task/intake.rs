@@ -1,6 +1,10 @@
 //! What a socket makes of what it reads: calls are begun, and what cannot be one is refused.
 
-use std::{borrow::Cow, collections::hash_map::Entry};
+use std::{
+    borrow::Cow,
+    collections::hash_map::Entry,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,18 +22,60 @@ use super::{
         session::Session,
         subscription::{self, Subscription},
     },
-    FAREWELL, LARGE, Open, Socket, State,
+    FAREWELL, Open, Socket, State,
 };
 use crate::error::{Code, Error};
 
+/// Frames that are read before what they have started is looked after.
+const READ_AT_ONCE: usize = 64;
+/// A frame that is read from this size on does not leave its memory to the socket.
+const LARGE: usize = 16 << 10;
+
 impl Socket {
-    pub(super) fn take(&mut self, message: Message) {
+    /// Reads calls as long as there is room for them. Whether there was something.
+    pub(super) fn read(&mut self, context: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        for _ in 0..READ_AT_ONCE {
+            let mut wire = self.line.lock();
+            match self.state {
+                State::Running if self.calls < self.caller.worker.shared.max_socket_calls && wire.is_quiet() => {}
+                // The answer to a close is waited for, and nothing else is looked at.
+                State::Closing(_) if !wire.unflushed => {}
+                _ => break,
+            }
+            let message = wire.poll_next(context);
+            drop(wire);
+            self.kept = None;
+            let Poll::Ready(message) = message else { break };
+            progress = true;
+            match message {
+                Some(Ok(message)) => {
+                    self.received += 1;
+                    self.heard = Instant::now();
+                    if matches!(self.state, State::Running) {
+                        self.take(message);
+                    }
+                }
+                // Who cannot be understood will not be understood to say good-bye.
+                Some(Err(_)) if matches!(self.state, State::Closing(_)) => self.state = State::Ending,
+                Some(Err(error)) => self.fail(&error),
+                // Nothing more comes.
+                None => {
+                    self.state = State::Ending;
+                    break;
+                }
+            }
+        }
+        progress
+    }
+
+    fn take(&mut self, message: Message) {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => return self.close(CloseCode::Unsupported, "frames are JSON text"),
             Message::Close(frame) => {
                 self.code = frame.map_or(CloseCode::Status, |frame| frame.code).into();
-                self.unflushed = true;
+                self.line.lock().unflushed = true;
                 let until = Instant::now() + FAREWELL;
                 self.timer.as_mut().reset(until);
                 self.state = State::Closing(until);
@@ -37,7 +83,7 @@ impl Socket {
             }
             // A ping is answered by the next flush.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                self.unflushed = true;
+                self.line.lock().unflushed = true;
                 return;
             }
         };
@@ -110,7 +156,8 @@ impl Socket {
                 self.check_room()?;
                 self.caller.enter(database, 1, None)?;
                 let key = self.key();
-                let subscription = Subscription::begin(&self.caller, database, &self.mailbox, kind, id.clone(), frame, key)?;
+                let ways = (&self.mailbox, &self.line);
+                let subscription = Subscription::begin(&self.caller, database, ways, kind, id.clone(), frame, key)?;
                 self.subscriptions.insert(key, subscription);
                 Open::Subscription(key)
             } else if &*frame.op == "session" {

@@ -1,28 +1,13 @@
-//! The CustomResourceDefinition. The types give its shape; here it is made structural, and the rules are added that only
-//! CEL can say. No default is persisted: an object holds what its author wrote.
+//! What only CEL can say about a gateway.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use schemars::Schema;
-use serde_json::{Map, Value, json};
 
 use super::DbxGateway;
-use crate::config::Managed;
-
-/// A rule in CEL.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// Where `self` is: names of fields, `[]` for the items of a list.
-    pub at: &'static [&'static str],
-    /// What has to hold.
-    pub rule: &'static str,
-    /// What is said when it does not.
-    pub message: &'static str,
-}
-
-const fn rule(at: &'static [&'static str], rule: &'static str, message: &'static str) -> Rule {
-    Rule { at, rule, message }
-}
+use crate::{
+    config::Managed,
+    schema::{Rule, definition, rule},
+};
 
 const CONFIG: &[&str] = &["spec", "config"];
 const DATABASES: &[&str] = &["spec", "config", "databases"];
@@ -101,72 +86,34 @@ pub const RULES: &[Rule] = &[
         "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
         "nodePort needs the type `NodePort` or `LoadBalancer`",
     ),
+    rule(&["spec"], "!has(self.replicas) || !has(self.autoscaling)", "`replicas` and `autoscaling` exclude each other"),
+    rule(
+        &["spec", "autoscaling"],
+        "!has(self.minReplicas) || self.minReplicas <= self.maxReplicas",
+        "minReplicas has to be at most maxReplicas",
+    ),
+    rule(
+        &["spec", "serviceAccount"],
+        "!has(self.name) || !has(self.annotations)",
+        "annotations are those of the ServiceAccount that the operator makes; one with a `name` exists and is not changed",
+    ),
+    rule(
+        &["spec", "extraEnv", "[]"],
+        "!self.name.startsWith('DBX_') && self.name != 'REDIS_URL'",
+        "the gateway is set by spec.config, not by variables",
+    ),
+    rule(&["spec", "extraEnv", "[]"], "!has(self.value) || !has(self.valueFrom)", "`value` and `valueFrom` exclude each other"),
+    rule(
+        &["spec", "extraVolumes", "[]"],
+        "self.name != 'config' && !self.name.startsWith('secret-')",
+        "volumes named `config` and `secret-…` are the operator's",
+    ),
+    rule(&["spec", "extraVolumeMounts", "[]"], "!self.mountPath.startsWith('/etc/dbx')", "what is below /etc/dbx is the operator's"),
+    rule(&["spec", "expose"], "has(self.ingress) || has(self.httpRoute)", "expose needs `ingress` or `httpRoute`"),
 ];
 
 /// The CustomResourceDefinition of [`DbxGateway`].
 pub fn crd() -> CustomResourceDefinition {
-    let mut crd = serde_json::to_value(DbxGateway::crd()).expect("a definition is JSON");
-    let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    clean(schema);
     // Items keep their identity by name, which lets a rule compare an item with what it was.
-    let databases = node(schema, DATABASES).as_object_mut().expect("a schema is an object");
-    databases.insert("x-kubernetes-list-type".into(), json!("map"));
-    databases.insert("x-kubernetes-list-map-keys".into(), json!(["name"]));
-    for rule in RULES {
-        let text = rule.rule.replace("DEFAULT_STORAGE", Managed::DEFAULT_STORAGE);
-        let node = node(schema, rule.at).as_object_mut().expect("a schema is an object");
-        let rules = node.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
-        rules.as_array_mut().expect("made above").push(json!({ "rule": text, "message": rule.message }));
-    }
-    serde_json::from_value(crd).expect("what was a definition still is one")
-}
-
-/// The schema of an object whose fields somebody else knows.
-pub(super) fn preserve_unknown(schema: &mut Schema) {
-    *schema = schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-}
-
-/// The schema at a place, whose parts are known to exist.
-fn node<'a>(schema: &'a mut Value, at: &[&str]) -> &'a mut Value {
-    at.iter().fold(schema, |schema, part| match *part {
-        "[]" => &mut schema["items"],
-        field => &mut schema["properties"][field],
-    })
-}
-
-/// Takes out what a structural schema may not hold and what would let a field have two types or a default.
-fn clean(schema: &mut Value) {
-    let Value::Object(fields) = schema else { return };
-    fields.remove("default");
-    fields.remove("nullable");
-    if fields.get("additionalProperties") == Some(&Value::Bool(false)) || fields.contains_key("x-kubernetes-preserve-unknown-fields") {
-        fields.remove("additionalProperties");
-    }
-    if fields.get("format").is_some_and(|format| !["int32", "int64", "date-time"].iter().any(|known| format == known)) {
-        fields.remove("format");
-    }
-    if let Some(Value::Array(words)) = fields.get_mut("enum") {
-        words.retain(|word| !word.is_null());
-    }
-    unwrap_single(fields);
-    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
-        properties.values_mut().for_each(clean);
-    }
-    for field in ["items", "additionalProperties"] {
-        if let Some(inner) = fields.get_mut(field) {
-            clean(inner);
-        }
-    }
-}
-
-/// `enum` with documented variants comes as `oneOf` of single words: one list of words says the same.
-fn unwrap_single(fields: &mut Map<String, Value>) {
-    let Some(Value::Array(variants)) = fields.get("oneOf") else { return };
-    let words: Option<Vec<Value>> =
-        variants.iter().map(|variant| variant["enum"].as_array().and_then(|words| words.first()).cloned()).collect();
-    if let Some(words) = words {
-        fields.remove("oneOf");
-        fields.insert("type".into(), json!("string"));
-        fields.insert("enum".into(), Value::Array(words));
-    }
+    definition(DbxGateway::crd(), RULES, &[DATABASES], |rule| rule.replace("DEFAULT_STORAGE", Managed::DEFAULT_STORAGE))
 }

@@ -26,7 +26,7 @@ const RULES: Rules = Rules { encoding: Encoding::Utf8, max_key_bytes: 1024, max_
 
 /// A gateway that knows some callers, before a Redis of its own.
 pub struct House {
-    pub gateway: Gateway,
+    _gateway: Gateway,
     pub redis: Redis,
     pub clients: Vec<Client>,
     _keys: Keys,
@@ -45,7 +45,7 @@ impl House {
         let settings: Vec<&str> = own.iter().map(String::as_str).chain(settings.iter().copied()).collect();
         let gateway = Gateway::start(&redis, &settings);
         let client = |text: &String| gateway.anonymous().with("Authorization", &format!("Bearer {text}"));
-        Self { clients: texts.iter().map(client).collect(), gateway, redis, _keys: keys }
+        Self { clients: texts.iter().map(client).collect(), _gateway: gateway, redis, _keys: keys }
     }
 
     /// How often the server has done each command, but for what the gateway does by itself.

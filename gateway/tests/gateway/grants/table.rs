@@ -95,7 +95,7 @@ fn variants(operation: &'static Operation, repeats: usize) -> (Vec<Value>, Vec<V
         };
         let Some((all, keys)) = call(usize::MAX) else { continue };
         inside.push(all);
-        outside.extend((0..keys).filter_map(|key| call(key)).map(|(call, _)| call));
+        outside.extend((0..keys).filter_map(call).map(|(call, _)| call));
     }
     outside.sort_by_key(Value::to_string);
     outside.dedup();

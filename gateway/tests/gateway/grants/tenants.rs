@@ -336,7 +336,8 @@ fn live(tenant: usize, count: usize, seed: u64, shared: &Client, alone: &Client)
             batch.push(other("del", json!({ "keys": copies })));
         }
         let used = batch;
-        let way = if used.iter().any(|(operation, _)| matches!(operation.mode, Mode::Blocking(_))) { 1 } else { way };
+        let waits = used.iter().any(|(operation, args)| matches!(operation.mode, Mode::Blocking(_)) || args.get("block").is_some());
+        let way = if waits { 1 } else { way };
         let (here, there) = (shared.call(way, &used), alone.call(way, &used));
         let mut different = Vec::new();
         for (((operation, arguments), here), there) in used.iter().zip(&here).zip(&there) {

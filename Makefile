@@ -24,6 +24,7 @@ bench: ## Measure against the floor and peers, count a call's cost, try the API;
 	@bench/run
 	@bench/sockets
 	@bench/slow
+	@bench/operator
 	@bench/cost
 	@bench/schemathesis
 

@@ -65,6 +65,8 @@ pub(crate) struct Notes {
     pub(crate) hurried: Option<String>,
     /// Whether the autoscaler has the Deployment's replicas.
     pub(crate) handed_over: bool,
+    /// The uid of the Deployment that this speaks of.
+    pub(crate) replicas_of: Option<String>,
     /// The value of the annotation that asks for a look.
     pub(crate) asked: Option<String>,
 }

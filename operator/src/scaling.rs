@@ -10,6 +10,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
+    children::Children,
     desired::{Kind, Object},
     memory::Notes,
     names::MANAGER,
@@ -20,10 +21,21 @@ const REPLICAS: &str = "dbx-operator-replicas";
 
 /// Has somebody else own the replicas of an autoscaled Deployment, unless that is so already. A Deployment that does not exist
 /// yet begins with the fewest pods.
-pub(crate) async fn hand_over(client: &Client, gateway: &DbxGateway, objects: &mut [Object], notes: &mut Notes) -> kube::Result<()> {
+pub(crate) async fn hand_over(
+    client: &Client,
+    children: &Children,
+    gateway: &DbxGateway,
+    objects: &mut [Object],
+    notes: &mut Notes,
+) -> kube::Result<()> {
     if gateway.spec.autoscaling.is_none() {
         notes.handed_over = false;
         return Ok(());
+    }
+    // One that is made again after somebody deleted it begins anew.
+    let uid = children.deployment(&gateway.namespace().unwrap_or_default(), &gateway.name_any()).and_then(|live| live.uid());
+    if notes.replicas_of != uid || uid.is_none() {
+        (notes.handed_over, notes.replicas_of) = (false, uid);
     }
     let Some(object) = objects.iter_mut().find(|object| object.kind == Kind::Deployment).filter(|_| !notes.handed_over) else {
         return Ok(());

@@ -84,7 +84,8 @@ pub fn status(gateway: &DbxGateway, before: &DbxGatewayStatus, seen: &Observatio
 
 /// Where a gateway is reached inside the cluster.
 pub(crate) fn url(gateway: &DbxGateway) -> String {
-    format!("http://{}.{}.svc:{}", gateway.name_any(), gateway.namespace().unwrap_or_default(), gateway.spec.port())
+    let scheme = if gateway.spec.config.listen.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}.{}.svc:{}", gateway.name_any(), gateway.namespace().unwrap_or_default(), gateway.spec.port())
 }
 
 /// Whether every pod is of the newest template and available.

@@ -69,10 +69,15 @@ fn the_manifest_has_the_current_definitions() {
 
 /// What Helm makes of the chart of gateways with some values.
 fn gateway_chart(values: &str) -> Result<String, String> {
+    chart("dbx-gateway", values)
+}
+
+/// What Helm makes of a chart with some values.
+fn chart(name: &str, values: &str) -> Result<String, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), values).unwrap();
     let mut helm = Command::new("helm");
-    helm.args(["template", "cache"]).arg(format!("{}/../charts/dbx-gateway", env!("CARGO_MANIFEST_DIR"))).arg("--values").arg(file.path());
+    helm.args(["template", "cache"]).arg(format!("{}/../charts/{name}", env!("CARGO_MANIFEST_DIR"))).arg("--values").arg(file.path());
     helm.args(["--namespace", "shop", "--kube-version", "1.35.0"]);
     let output = helm.output().expect("helm is on the path: `PATH=$(e2e/cluster/cluster tools):$PATH`");
     let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -104,6 +109,25 @@ fn a_gateway_without_the_operator() {
         let error = gateway_chart(values).unwrap_err();
         assert!(error.contains(expected), "{values}: {error}");
     }
+}
+
+#[test]
+fn metrics_of_the_operator_are_collected_when_asked_for() {
+    let monitor = |values: &str| {
+        let rendered = chart("dbx-operator", values).unwrap();
+        let documents = rendered.split("\n---").map(|document| serde_yaml::from_str::<Value>(document.trim_start_matches("---")).unwrap());
+        documents.into_iter().find(|document| document["kind"] == "ServiceMonitor")
+    };
+    assert_eq!(monitor("{}"), None);
+    let monitor = monitor("serviceMonitor: { enabled: true, labels: { release: prometheus }, interval: 30s }").unwrap();
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["spec"]["endpoints"][0], serde_json::json!({ "port": "http", "interval": "30s" }));
+    let service = documents("manifests/operator.yaml").into_iter().find(|document| document["kind"] == "Service").unwrap();
+    assert_eq!(service["spec"]["ports"][0]["name"], monitor["spec"]["endpoints"][0]["port"]);
+    let selected = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    assert!(selected.keys().all(|label| service["metadata"]["labels"].get(label).is_some()), "the Service has {selected:?}");
+    let error = chart("dbx-operator", "serviceMonitor: { interval: soon }").unwrap_err();
+    assert!(error.contains("serviceMonitor") && error.contains("interval"), "{error}");
 }
 
 #[test]

@@ -85,7 +85,8 @@ impl Subject {
                 "array" => assert!(has("maxItems"), "{path} has no maxItems"),
                 "integer" => assert!(has("minimum") && has("maximum"), "{path} has no bounds"),
                 "object" => {
-                    let bounded = has("properties") || has("maxProperties") || has("x-kubernetes-preserve-unknown-fields");
+                    // What has no properties at all takes none.
+                    let bounded = has("maxProperties") || !has("additionalProperties");
                     assert!(bounded, "{path} has no maxProperties");
                 }
                 _ => {}

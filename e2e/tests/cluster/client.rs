@@ -74,12 +74,7 @@ impl World {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// A call from outside through a port-forward to a pod.
-    pub(crate) async fn call_forwarded(&self, method: &str, pod: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
-        self.call_forwarded_as(method, pod, path, body, "").await
-    }
-
-    /// The same with a token.
+    /// A call from outside through a port-forward to a pod, with a token if that is not empty.
     pub(crate) async fn call_forwarded_as(&self, method: &str, pod: &str, path: &str, body: &str, token: &str) -> anyhow::Result<Answer> {
         let mut forward = self.api::<Pod>().portforward(pod, &[3000]).await?;
         let stream = forward.take_stream(3000).context("the forwarded port")?;

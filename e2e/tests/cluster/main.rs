@@ -7,6 +7,7 @@ mod client;
 mod credentials;
 mod deletion;
 mod drift;
+mod keys;
 mod kubectl;
 mod mistakes;
 mod names;

@@ -101,6 +101,8 @@ fn the_operator_was_forbidden_nothing_and_stayed_small() {
             .iter()
             // What a namespace refuses that is being deleted has the same status, but was allowed.
             .filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "forbid")
+            // `helm uninstall` may take the right away before the operator that ends has given its Lease back, which then runs out.
+            .filter(|event| event["objectRef"]["resource"] != "leases")
             .map(|event| format!("{} {}", event["verb"], event["requestURI"]))
             .collect();
         ensure!(forbidden.is_empty(), "{forbidden:?}");

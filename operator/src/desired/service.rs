@@ -18,7 +18,7 @@ pub(super) fn desired(input: Input<'_>) -> Object {
                 "port": input.gateway.spec.port(),
                 "targetPort": "http",
                 "protocol": "TCP",
-                "appProtocol": "http",
+                "appProtocol": if input.gateway.spec.config.listen.tls.is_some() { "https" } else { "http" },
                 "nodePort": service.node_port,
             }],
         },

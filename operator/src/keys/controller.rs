@@ -29,9 +29,10 @@ use tokio::sync::Semaphore;
 use super::{
     KIND,
     accept::{Refusal, accept, gateway_of},
-    file::{Record, revision},
+    file::Record,
     plan::{Found, Step, plan},
     registry::Registry,
+    revision,
     secrets::{self, ASKED_BY, Look},
     status::{Outcome, status},
     unreadable,

@@ -1,13 +1,17 @@
 //! The file of a gateway's keys: a pure function of the keys that it takes.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::SystemTime};
 
-use dbx_crds::api_key::{DbxApiKeySpec, token};
+use dbx_crds::{
+    api_key::{
+        DbxApiKeySpec,
+        file::{Fingerprint, Key, KeyFile},
+        token,
+    },
+    config::Grant,
+};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
-use crate::names;
 
 /// What is known of one key: all but its text. It is stored as an annotation of the Secrets that hold the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,70 +26,34 @@ pub(crate) struct Record {
 impl Record {
     /// Whether it has the form of one: whoever may write a Secret may write its annotations.
     pub(super) fn is_sound(&self) -> bool {
-        token::is_id(&self.id) && self.sha256.len() == 64 && self.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        token::is_id(&self.id) && self.sha256.parse::<Fingerprint>().is_ok()
     }
-}
-
-#[derive(Serialize)]
-struct File<'a> {
-    keys: Vec<Entry<'a>>,
-}
-
-#[derive(Serialize)]
-struct Entry<'a> {
-    id: &'a str,
-    name: &'a str,
-    sha256: &'a str,
-    created: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires: Option<Timestamp>,
-    grants: [Grant<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct Grant<'a> {
-    access: &'a [String],
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    databases: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keys: &'a Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channels: &'a Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prefix: &'a Option<String>,
 }
 
 /// Renders the file from the name of each key, what it may do, and what is known of it.
 pub(crate) fn render(keys: &[(String, DbxApiKeySpec, Vec<Record>)]) -> String {
-    let mut entries: Vec<Entry<'_>> = keys
-        .iter()
-        .flat_map(|(name, spec, records)| {
-            records.iter().map(move |record| Entry {
-                id: &record.id,
-                name,
-                sha256: &record.sha256,
-                created: record.created,
-                expires: record.expires,
-                grants: [Grant {
-                    access: &spec.access,
-                    databases: &spec.databases,
-                    keys: &spec.keys,
-                    channels: &spec.channels,
-                    prefix: &spec.prefix,
-                }],
-            })
-        })
-        .collect();
-    entries.sort_by_key(|entry| (entry.name, entry.created, entry.id));
+    let entry = |name: &String, spec: &DbxApiKeySpec, record: &Record| {
+        let grant = Grant {
+            access: spec.access.clone(),
+            databases: spec.databases.clone(),
+            keys: spec.keys.clone(),
+            channels: spec.channels.clone(),
+            prefix: spec.prefix.clone(),
+            ..Grant::default()
+        };
+        // Unsound records were left out when they were read.
+        let sha256 = record.sha256.parse().ok()?;
+        let (created, expires) = (SystemTime::from(record.created).into(), record.expires.map(|time| SystemTime::from(time).into()));
+        let (id, name) = (record.id.clone(), name.clone());
+        Some(Key { id, name, sha256, owner: None, created, expires, disabled: false, grants: vec![grant] })
+    };
+    let all = keys.iter().flat_map(|(name, spec, records)| records.iter().filter_map(move |record| entry(name, spec, record)));
+    let mut entries: Vec<Key> = all.collect();
+    entries.sort_by(|a, b| (&a.name, a.created, &a.id).cmp(&(&b.name, b.created, &b.id)));
     // An id that somebody copied must not spoil the file for all.
     let mut ids = HashSet::new();
-    entries.retain(|entry| ids.insert(entry.id));
-    serde_yaml::to_string(&File { keys: entries }).expect("a file of keys is YAML")
-}
-
-/// What pods call the file that they have read: the first 16 hexadecimal digits of its SHA-256.
-pub(crate) fn revision(file: &str) -> String {
-    names::hex(&Sha256::digest(file.as_bytes())[..8])
+    entries.retain(|entry| ids.insert(entry.id.clone()));
+    serde_yaml::to_string(&KeyFile { keys: entries }).expect("a file of keys is YAML")
 }
 
 #[cfg(test)]
@@ -110,8 +78,9 @@ mod tests {
         let file = render(&[web.clone(), job.clone()]);
         insta::assert_snapshot!(file);
         assert_eq!(render(&[job.clone(), web.clone()]), file);
+        assert_eq!(KeyFile::read(&file).unwrap().keys.len(), 3, "gateways read it");
         let copied = ("shop/zebra".to_owned(), job.1.clone(), job.2.clone());
         assert_eq!(render(&[copied, job, web]), file, "an id is taken once");
-        assert_eq!((render(&[]).as_str(), revision("abc").as_str()), ("keys: []\n", "ba7816bf8f01cfea"));
+        assert_eq!(render(&[]), "keys: []\n");
     }
 }

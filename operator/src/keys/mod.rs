@@ -11,8 +11,9 @@ mod secrets;
 mod status;
 mod unreadable;
 
+pub(crate) use dbx_crds::api_key::file::revision;
+
 pub(crate) use controller::{ApiKey, Worker, run};
-pub(crate) use file::revision;
 pub(crate) use registry::{Reach, Registry};
 
 /// What metrics, logs and lists call keys.

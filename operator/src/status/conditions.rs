@@ -93,12 +93,14 @@ fn progressing(seen: &Observation<'_>) -> Verdict {
         return verdict(State::False, Reason::Complete, "every pod is of the current generation and ready");
     }
     let status = deployment.status.as_ref();
-    let late = status.and_then(|status| status.conditions.as_ref()).is_some_and(|conditions| {
-        conditions.iter().any(|found| found.type_ == "Progressing" && found.reason.as_deref() == Some("ProgressDeadlineExceeded"))
-    });
+    let conditions = || status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let late = conditions().any(|found| found.type_ == "Progressing" && found.reason.as_deref() == Some("ProgressDeadlineExceeded"));
+    // Pods that cannot even be made: of a quota, a policy, or a ServiceAccount that does not exist.
+    let refused = conditions().find(|found| found.type_ == "ReplicaFailure" && found.status == "True");
+    let failure = seen.failure.clone().or_else(|| refused?.message.clone());
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let updated = status.and_then(|status| status.updated_replicas).unwrap_or(0);
-    match (late, &seen.failure) {
+    match (late, failure) {
         (true, Some(failure)) => verdict(State::False, Reason::DeadlineExceeded, format!("new pods do not become ready; {failure}")),
         (true, None) => verdict(State::False, Reason::DeadlineExceeded, "new pods do not become ready"),
         (false, Some(failure)) => verdict(State::True, Reason::PodFailing, failure),

@@ -100,6 +100,11 @@ fn a_rollout_is_told_while_it_lasts() {
     let words = |status: &str, reason: &str, message: &str| (status.to_owned(), reason.to_owned(), message.to_owned());
     assert_eq!(progressing(&rolling(None), None), words("True", "RollingOut", "1 of 2 pods are of the current generation"));
     assert_eq!(progressing(&rolling(None), Some("pod a: no")), words("True", "PodFailing", "pod a: no"));
+    let mut refused = rolling(None);
+    let failure = json!({ "type": "ReplicaFailure", "status": "True", "message": "serviceaccount \"mine\" not found" });
+    let conditions = refused.status.as_mut().unwrap().conditions.as_mut().unwrap();
+    conditions.push(serde_json::from_value(failure).unwrap());
+    assert_eq!(progressing(&refused, None), words("True", "PodFailing", "serviceaccount \"mine\" not found"));
     let late = rolling(Some("ProgressDeadlineExceeded"));
     assert_eq!(progressing(&late, Some("pod a: no")), words("False", "DeadlineExceeded", "new pods do not become ready; pod a: no"));
     let unseen =

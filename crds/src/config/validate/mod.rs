@@ -147,10 +147,11 @@ impl GatewayConfig {
                 findings.add(format!("listen.{field}"), "nobody is believed: `listen.trustedProxies` says who the proxies are");
             }
         }
-        if let Some(tls) = &listen.tls {
-            if tls.client_certificates.is_some() && tls.client_ca_from.is_none() {
-                findings.add("listen.tls.clientCertificates", "`clientCaFrom` has to say whose certificates are believed");
-            }
+        if let Some(tls) = &listen.tls
+            && tls.client_certificates.is_some()
+            && tls.client_ca_from.is_none()
+        {
+            findings.add("listen.tls.clientCertificates", "`clientCaFrom` has to say whose certificates are believed");
         }
     }
 }

@@ -68,7 +68,7 @@ async fn exchange(
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let mut request = Request::get(target)
         .header(HOST, authority)
-        .header(ACCEPT, "application/json")
+        .header(ACCEPT, "application/jwk-set+json, application/json")
         .header(USER_AGENT, concat!("dbx-gateway/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close");
     if let Some(bearer) = bearer {

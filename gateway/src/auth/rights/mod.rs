@@ -286,10 +286,9 @@ impl Rights {
     }
 
     fn judge_key(&self, id: Id, role: Role, key: &[u8]) -> Result<(), Error> {
-        let allowed =
-            |wanted: fn(&Access) -> &access::Set| self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key));
-        let reads: fn(&Access) -> &access::Set = |access| &access.reads;
-        let writes: fn(&Access) -> &access::Set = |access| &access.writes;
+        type Wanted = fn(&Access) -> &access::Set;
+        let allowed = |wanted: Wanted| self.allows.iter().any(|rule| wanted(&rule.access).has(id) && rule.has_key(key));
+        let (reads, writes): (Wanted, Wanted) = (|access| &access.reads, |access| &access.writes);
         let is_allowed = match (role.read, role.write) {
             (true, true) => allowed(reads) && allowed(writes),
             (true, false) => allowed(reads),

@@ -86,7 +86,7 @@ fn without(line: &[u8], prefix: &[u8]) -> Vec<u8> {
     let start = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (mut out, mut at) = (line[..start].to_vec(), start);
     while at < line.len() {
-        if begins(line[at - 1]) && line[at..].starts_with(prefix) {
+        if at > 0 && begins(line[at - 1]) && line[at..].starts_with(prefix) {
             at += prefix.len();
         }
         out.extend(line.get(at));

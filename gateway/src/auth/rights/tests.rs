@@ -131,6 +131,10 @@ fn prefixes_go_in_and_come_out() {
     assert_eq!(rights.heard_glob(b"t\\*:a*"), b"a*");
     let line = Bytes::from_static(b"-NOGROUP No such key 't*:a' or t*:a group\r\n");
     assert_eq!(rights.hide(None, &line), "-NOGROUP No such key 'a' or a group\r\n");
+    // Whatever a server says.
+    for odd in ["", " ", " t*:a", "t*:a"] {
+        let _ = rights.hide_in(Error { redis: Some(odd.into()), ..Error::new(Code::RedisError, "") });
+    }
 }
 
 #[test]

@@ -1,8 +1,19 @@
 //! The keys of one file, as calls look them up.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use dbx_crds::api_key::file::{Fingerprint, Key, KeyFile, State, revision};
+use dbx_crds::api_key::{
+    Time,
+    file::{Fingerprint, Key, KeyFile, State, revision},
+};
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::{Identity, roster::Roster};
@@ -22,6 +33,8 @@ pub(super) struct Book {
 struct Entry {
     key: Key,
     identity: Arc<Identity>,
+    /// The minute since 1970 that it was last taken in, of those since this process has known it; 0 if it was not.
+    used: AtomicU64,
 }
 
 /// What is known of a key that was shown.
@@ -58,7 +71,8 @@ impl Book {
                     }
                 },
             };
-            keys.insert(key.id.clone(), Entry { key, identity });
+            let used = before.and_then(|book| book.keys.get(&key.id)).map_or(0, |entry| entry.used.load(Relaxed));
+            keys.insert(key.id.clone(), Entry { key, identity, used: AtomicU64::new(used) });
         }
         for (id, entry) in before.into_iter().flat_map(|book| &book.keys) {
             if keys.get(id).is_none_or(|kept| !Arc::ptr_eq(&kept.identity, &entry.identity)) {
@@ -75,8 +89,42 @@ impl Book {
         let is_right = bool::from(shown.bytes().ct_eq(expected));
         let entry = entry.filter(|_| is_right)?;
         Some(match entry.key.state(now) {
-            State::Valid => Found::Caller(entry.identity.clone()),
+            State::Valid => {
+                entry.touch(now);
+                Found::Caller(entry.identity.clone())
+            }
             state => Found::Refused(state),
+        })
+    }
+
+    /// What is known of each key, in the order of their names.
+    pub(super) fn list(&self, now: SystemTime) -> Vec<Value> {
+        let mut entries: Vec<&Entry> = self.keys.values().collect();
+        entries.sort_by_key(|entry| (&entry.key.name, entry.key.created, &entry.key.id));
+        entries.into_iter().map(|entry| entry.tell(now)).collect()
+    }
+}
+
+impl Entry {
+    /// Notes that it was taken. Most calls write nothing: others look at the same place.
+    fn touch(&self, now: SystemTime) {
+        let minute = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
+        if self.used.load(Relaxed) != minute {
+            self.used.store(minute, Relaxed);
+        }
+    }
+
+    fn tell(&self, now: SystemTime) -> Value {
+        let used = Some(self.used.load(Relaxed)).filter(|minute| *minute > 0);
+        let used = used.map(|minute| Time::from(UNIX_EPOCH + Duration::from_secs(60 * minute)));
+        json!({
+            "id": self.key.id,
+            "name": self.key.name,
+            "owner": self.key.owner,
+            "created": self.key.created,
+            "expires": self.key.expires,
+            "state": self.key.state(now),
+            "lastUsed": used,
         })
     }
 }

@@ -15,6 +15,7 @@ use dbx_crds::{
     },
     config::{AuthMode, GatewayConfig, SecretSource},
 };
+use serde_json::Value;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
@@ -100,6 +101,12 @@ impl Gate {
     /// Whether who shows no credential is turned away.
     pub fn is_closed(&self) -> bool {
         self.anonymous.is_none()
+    }
+
+    /// What is known of every key but its text and its hash.
+    pub fn keys(&self) -> Vec<Value> {
+        let now = SystemTime::now();
+        self.files.iter().flat_map(|file| file.book.borrow().list(now)).collect()
     }
 
     /// For each file of keys where it is and which revision of it is in use.

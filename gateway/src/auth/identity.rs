@@ -12,7 +12,10 @@ use dbx_crds::config::Grant;
 use tokio_util::sync::CancellationToken;
 
 use super::Rights;
-use crate::worker::{Database, Worker};
+use crate::{
+    operation::find,
+    worker::{Database, Worker},
+};
 
 /// The name of who shows no credential.
 pub const ANONYMOUS: &str = "anonymous";
@@ -50,6 +53,12 @@ impl Identity {
     /// What it may do at a database.
     pub fn rights(&self, database: usize) -> &Rights {
         &self.rights[database]
+    }
+
+    /// Whether it may administer every database, and so the gateway.
+    pub fn is_administrator(&self) -> bool {
+        let may = |id| self.rights.iter().all(|rights| rights.may_call(id));
+        !self.rights.is_empty() && find("acl_list").is_some_and(may)
     }
 
     /// Whether no credential was shown.

@@ -261,7 +261,7 @@ fn known<'p>(worker: &Worker, path: &'p str) -> &'p str {
     let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let word = rest.split('/').next().unwrap_or_default();
     let start = "/api/v1/".len();
-    if name == "whoami" || worker.database(name).is_some() {
+    if matches!(name, "keys" | "whoami") || worker.database(name).is_some() {
         let known = !word.is_empty()
             && (matches!(word, "pipeline" | "raw" | "transaction" | "ws") || resource::begins(word) || operation::find(word).is_some());
         return &path[..start + name.len() + if known { 1 + word.len() } else { 0 }];

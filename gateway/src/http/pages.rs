@@ -27,7 +27,7 @@ pub(super) const PATHS: &[&str] = &["/asyncapi.json", "/openapi.json", "/docs/er
 /// A page that is only read.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 
-/// `/api/v1`, `/api/v1/whoami` and `/api/v1/{database}`, as a caller may know of them.
+/// `/api/v1`, `/api/v1/whoami`, `/api/v1/keys` and `/api/v1/{database}`, as a caller may know of them.
 pub(super) fn about(
     worker: &Worker,
     identity: &Identity,
@@ -55,6 +55,12 @@ pub(super) fn about(
                 "rates": allowance.map_or_else(|| json!([]), Allowance::report),
             },
         } }),
+        "keys" => {
+            if !identity.is_administrator() {
+                return Err(Error::new(Code::Forbidden, "keys are told to who may administer every database (`admin`)"));
+            }
+            json!({ "result": { "keys": worker.shared.gate.keys() } })
+        }
         _ => {
             let database = worker.database(name).filter(is_known).ok_or_else(super::unknown_database)?;
             let rights = identity.rights(database.index);

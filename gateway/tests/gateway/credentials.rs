@@ -115,6 +115,25 @@ fn who_calls_is_told_who_it_is() {
 }
 
 #[test]
+fn administrators_see_which_keys_are_used() {
+    let mut keys = Keys::new();
+    let admin = keys.add("admin", &["grants: [{ access: [admin] }]", "owner: Ada"]);
+    let web = keys.add("web", &["grants: [{ access: [read, write] }]"]);
+    keys.add("idle", &["expires: 2026-01-02T00:00:00Z"]);
+    let app = gateway(&keys, &[]);
+    assert_eq!(bearer(&app, &web).get("keys/a").status, 404);
+    assert_eq!(bearer(&app, &web).get("/api/v1/keys").json()["code"], "forbidden");
+    let known = bearer(&app, &admin).get("/api/v1/keys").json()["result"]["keys"].clone();
+    let told: Vec<_> = known.as_array().unwrap().iter().map(|key| (&key["name"], &key["state"], key["lastUsed"].is_null())).collect();
+    assert_eq!(
+        told,
+        [(&json!("admin"), &json!("valid"), false), (&json!("idle"), &json!("expired"), true), (&json!("web"), &json!("valid"), false)]
+    );
+    assert_eq!((&known[0]["owner"], &known[0]["id"]), (&json!("Ada"), &json!(admin[4..20])));
+    assert!(!known.to_string().contains(&admin[21..]));
+}
+
+#[test]
 fn anonymous_callers_have_grants_of_their_own() {
     let mut keys = Keys::new();
     let web = keys.add("web", &["grants: [{ access: [write] }]"]);

@@ -56,7 +56,7 @@ impl GatewayConfig {
             if !is_name(&database.name, 20) {
                 findings.add(format!("{path}.name"), "expected lower-case letters, digits and `-`, starting with a letter, at most 20");
             }
-            if matches!(database.name.as_str(), "whoami" | "ws") {
+            if matches!(database.name.as_str(), "keys" | "whoami" | "ws") {
                 findings.add(format!("{path}.name"), format!("`{}` is a word of the API itself", database.name));
             }
             if !names.insert(&database.name) {

@@ -95,6 +95,11 @@ pub(super) fn own() -> Vec<(&'static str, &'static str, Value)> {
         stream("listen_pattern", "Hears all channels that match a glob as server-sent events", &[pattern], &[Code::MissingArgument]);
     vec![
         ("/api/v1", "get", endpoint("databases", "The databases that the caller may use", Vec::new(), json!({}), &[])),
+        (
+            "/api/v1/keys",
+            "get",
+            endpoint("keys_known", "The keys that the gateway takes, for administrators", Vec::new(), json!({"type": "object"}), &[]),
+        ),
         ("/api/v1/whoami", "get", endpoint("whoami", "Who the caller is, and what it may do", Vec::new(), json!({"type": "object"}), &[])),
         ("/api/v1/{database}/channels/{channel}", "get", channel),
         ("/api/v1/{database}/channels", "get", pattern),

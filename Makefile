@@ -23,6 +23,7 @@ e2e: ## Only the end-to-end tests on the cluster
 bench: ## Measure against the floor and peers, count a call's cost, try the API; writes docs/src/benchmarks.md
 	@bench/run
 	@bench/sockets
+	@bench/security
 	@bench/slow
 	@bench/operator
 	@bench/cost

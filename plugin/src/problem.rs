@@ -23,7 +23,9 @@ impl Asked<'_> {
             Error::Api(status) => match status.code {
                 401 => anyhow!("the API server does not know you: {}; do the credentials of your kubeconfig still hold?", status.message),
                 403 => anyhow!("{}: {}", self.forbidden(), status.message),
-                404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty() && details.name == self.name) => anyhow!("no {self}"),
+                404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty() && details.name == self.name) => {
+                    anyhow!("no {self}")
+                }
                 404 if self.resource.ends_with(".dbx.dev") => anyhow!(
                     "the cluster has no {}: the definitions (CRDs) are not installed; `helm install dbx charts/dbx-operator` installs them",
                     self.resource

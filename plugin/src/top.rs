@@ -64,7 +64,7 @@ fn load(before: &str, after: &str, elapsed: Duration) -> Load {
         in_flight: gauge("dbx_calls_in_flight").unwrap_or_default(),
         connections: gauge("dbx_connections").unwrap_or_default(),
         sockets: gauge("dbx_sockets").unwrap_or_default(),
-        memory: gauge("process_resident_memory_bytes"),
+        memory: gauge("dbx_resident_memory_bytes"),
     }
 }
 

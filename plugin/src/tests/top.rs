@@ -11,7 +11,7 @@ dbx_calls_total{operation="set",outcome="ok"} 20
 dbx_calls_in_flight 3
 dbx_connections 12
 dbx_sockets 2
-process_resident_memory_bytes 18874368
+dbx_resident_memory_bytes 18874368
 "#;
 
 #[test]

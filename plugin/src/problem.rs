@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::anyhow;
-use kube::{Error, client::UpgradeConnectionError};
+use kube::Error;
 
 /// Something that was asked of the API server.
 pub(crate) struct Asked<'a> {
@@ -22,7 +22,13 @@ impl Asked<'_> {
         match error {
             Error::Api(status) => match status.code {
                 401 => anyhow!("the API server does not know you: {}; do the credentials of your kubeconfig still hold?", status.message),
-                403 => anyhow!("{}: {}", self.forbidden(), status.message),
+                403 => {
+                    let place = if self.namespace.is_empty() { "in every namespace" } else { "in the namespace " };
+                    // A port-forward takes two verbs, of which the server names the one that is missing first.
+                    let verb = status.message.split(" cannot ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or(self.verb);
+                    let resource = self.resource;
+                    anyhow!("forbidden: you need the verb `{verb}` on `{resource}` {place}{}: {}", self.namespace, status.message)
+                }
                 404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty() && details.name == self.name) => {
                     anyhow!("no {self}")
                 }
@@ -32,21 +38,11 @@ impl Asked<'_> {
                 ),
                 _ => anyhow!("{} {self}: {}", self.verb, status.message),
             },
-            Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => match status.as_u16() {
-                403 => anyhow!("{}", self.forbidden()),
-                404 => anyhow!("no {self} any more"),
-                _ => anyhow!("{} {self}: the API server answers {status}", self.verb),
-            },
             Error::Service(error) => anyhow::Error::from_boxed(error).context("the API server does not answer"),
             Error::HyperError(error) => anyhow::Error::new(error).context("the API server does not answer"),
             Error::Auth(error) => anyhow::Error::new(error).context("the credentials of your kubeconfig cannot be had"),
             error => anyhow::Error::new(error).context(format!("{} {self}", self.verb)),
         }
-    }
-
-    fn forbidden(&self) -> String {
-        let place = if self.namespace.is_empty() { "in every namespace".into() } else { format!("in the namespace {}", self.namespace) };
-        format!("forbidden: you need the verb `{}` on `{}` {place}", self.verb, self.resource)
     }
 }
 

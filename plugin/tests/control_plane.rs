@@ -4,7 +4,11 @@
 #[path = "../../operator/tests/control_plane/server.rs"]
 mod server;
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use kube::{
     Api, Client,
@@ -12,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use server::{Server, apply, apply_file, namespace};
+use server::{DEADLINE, Server, apply, apply_file, namespace};
 
 const GATEWAYS: &str = "dbx.dev/v1alpha1/DbxGateway";
 const PODS: &str = "/v1/Pod";
@@ -171,12 +175,14 @@ async fn it_tells_what_there_is() {
     let forbidden = ["forbidden: you need the verb `list` on `dbxgateways.dbx.dev` in every namespace"];
     fails(&nobody, "status -A", &forbidden);
     fails(&nobody, "keys cache -n shop", &["you need the verb `get` on `dbxgateways.dbx.dev` in the namespace shop"]);
-    let rules = json!([
+    let mut rules = json!([
         { "apiGroups": ["dbx.dev"], "resources": ["dbxgateways"], "verbs": ["get", "list"] },
-        { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"] },
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] },
+        { "apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["watch"] },
     ]);
     let meta = json!({ "name": "viewer", "namespace": "shop" });
-    apply(&client, &json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": rules })).await;
+    let role = |rules: &Value| json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": rules });
+    apply(&client, &role(&rules)).await;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta,
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "viewer" },
@@ -190,6 +196,19 @@ async fn it_tells_what_there_is() {
         &["1/1 databases reachable", "keys not shown: forbidden: you need the verb `list` on `dbxapikeys.dbx.dev`"],
     );
     fails(&viewer, "keys cache -n shop", &["you need the verb `list` on `dbxapikeys.dbx.dev` in the namespace shop"]);
-    fails(&viewer, "call cache ping -n shop", &["you need the verb `create` on `pods/portforward` in the namespace shop"]);
+    fails(&viewer, "call cache ping -n shop", &["you need the verb `get` on `pods/portforward` in the namespace shop"]);
     fails(&viewer, "logs cache -n shop", &["you need the verb `get` on `pods/log` in the namespace shop"]);
+
+    // A port-forward takes two verbs.
+    for (verbs, missing) in
+        [(json!(["get"]), "the verb `create` on `pods/portforward`"), (json!(["get", "create"]), "\"nowhere\" not found")]
+    {
+        rules[2]["verbs"] = verbs;
+        apply(&client, &role(&rules)).await;
+        let start = Instant::now();
+        while !run(&viewer, "call cache ping -n shop").1.contains(missing) {
+            assert!(start.elapsed() < DEADLINE, "{missing}: {:?}", run(&viewer, "call cache ping -n shop"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Call {
     /// [METHOD] PATH, or the name of an operation and its arguments as JSON.
     #[arg(required = true, num_args = 1..=2, value_name = "WHAT")]
     pub(crate) what: Vec<String>,
-    /// The body, JSON; `-` reads it from the standard input.
+    /// The body, JSON.
     #[arg(short, long = "data", value_name = "BODY")]
     pub(crate) data: Option<String>,
     /// The database of an operation by name. Default: the gateway's only one.

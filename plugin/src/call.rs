@@ -1,7 +1,7 @@
 //! `kubectl dbx call`: a call through a port-forward. The token comes from a Secret, a file or the environment, since arguments
 //! are seen by others.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 
 use anyhow::{Context, bail, ensure};
 use dbx_crds::{
@@ -63,45 +63,26 @@ pub(crate) async fn run(cluster: &Cluster, call: &Call) -> anyhow::Result<bool> 
 }
 
 fn wanted(call: &Call, gateway: &DbxGateway) -> anyhow::Result<Wanted> {
-    let data = match call.data.as_deref() {
-        Some("-") => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("the standard input")?;
-            text
-        }
-        data => data.unwrap_or_default().to_owned(),
-    };
-    match (call.what.first().map_or("", String::as_str), call.what.get(1).map(String::as_str)) {
-        (path, None) if path.starts_with('/') => {
-            ensure!(call.database.is_none(), "--database is for an operation by name; the path names the database already");
-            let method = if call.data.is_some() { "POST" } else { "GET" };
-            Ok(Wanted { method: method.into(), path: path.into(), body: data })
-        }
-        (method, Some(path)) if path.starts_with('/') => {
-            ensure!(call.database.is_none(), "--database is for an operation by name; the path names the database already");
-            Ok(Wanted { method: method.to_uppercase(), path: path.into(), body: data })
-        }
-        (operation, arguments) => {
-            ensure!(arguments.is_none() || call.data.is_none(), "{operation} has its arguments twice: once without -d is enough");
-            let body = arguments.unwrap_or(if data.is_empty() { "{}" } else { &data }).to_owned();
-            let known = serde_json::from_str::<serde_json::Map<_, _>>(&body);
-            known.with_context(|| {
-                format!("the arguments of {operation} are a JSON object, as in '{{\"key\":\"a\"}}'; a path begins with /")
-            })?;
-            let path = format!("/api/v1/{}/{operation}", database(call, gateway)?);
-            Ok(Wanted { method: "POST".into(), path, body })
-        }
+    let (first, second) = (call.what[0].as_str(), call.what.get(1).map(String::as_str));
+    let (method, path) =
+        if first.starts_with('/') { (None, Some(first)) } else { (Some(first), second.filter(|second| second.starts_with('/'))) };
+    if let Some(path) = path {
+        ensure!(call.database.is_none(), "--database is for an operation by name; a path names the database");
+        ensure!(method.is_some() || second.is_none(), "a body is given with -d");
+        let method = method.unwrap_or(if call.data.is_some() { "POST" } else { "GET" });
+        return Ok(Wanted { method: method.to_uppercase(), path: path.into(), body: call.data.clone().unwrap_or_default() });
     }
-}
-
-fn database(call: &Call, gateway: &DbxGateway) -> anyhow::Result<String> {
+    let operation = first;
+    ensure!(second.is_none() || call.data.is_none(), "{operation} has its arguments twice: once without -d is enough");
+    let body = second.or(call.data.as_deref()).unwrap_or("{}").to_owned();
+    serde_json::from_str::<serde_json::Map<_, _>>(&body)
+        .with_context(|| format!("the arguments of {operation} are a JSON object, as in '{{\"key\":\"a\"}}'; a path begins with /"))?;
     let names: Vec<&str> = gateway.spec.config.databases.iter().map(|database| database.name.as_str()).collect();
-    match (call.database.as_deref(), names.as_slice()) {
-        (Some(name), _) if !names.contains(&name) => bail!("{} has no database {name}; it has {}", call.name, names.join(", ")),
-        (Some(name), _) => Ok(name.to_owned()),
-        (None, [name]) => Ok((*name).to_owned()),
-        (None, _) => bail!("{} has {}: say which with --database", call.name, names.join(", ")),
-    }
+    let database = match (call.database.as_deref(), names.as_slice()) {
+        (Some(name), _) | (None, &[name]) => name,
+        _ => bail!("{} has {}: say which with --database", call.name, names.join(", ")),
+    };
+    Ok(Wanted { method: "POST".into(), path: format!("/api/v1/{database}/{operation}"), body })
 }
 
 async fn token(cluster: &Cluster, call: &Call) -> anyhow::Result<Option<String>> {

@@ -31,7 +31,7 @@ pub(crate) async fn run(cluster: &Cluster, call: &Call) -> anyhow::Result<bool> 
         "{} serves TLS on its port, which `call` does not speak; `kubectl port-forward service/{0} {DATA_PORT}` and curl do",
         call.name
     );
-    let token = token(cluster, call).await?;
+    let token = token(cluster, call, &gateway).await?;
     let pod = cluster.ready_pods(&call.name).await?.remove(0).name_any();
     let mut tunnel = Tunnel::open(cluster, &pod, DATA_PORT).await?;
     let mut request = Request::builder().method(wanted.method.as_str()).uri(&wanted.path).header("host", format!("localhost:{DATA_PORT}"));
@@ -85,12 +85,11 @@ fn wanted(call: &Call, gateway: &DbxGateway) -> anyhow::Result<Wanted> {
     Ok(Wanted { method: "POST".into(), path: format!("/api/v1/{database}/{operation}"), body })
 }
 
-async fn token(cluster: &Cluster, call: &Call) -> anyhow::Result<Option<String>> {
+async fn token(cluster: &Cluster, call: &Call, gateway: &DbxGateway) -> anyhow::Result<Option<String>> {
     let text = match (&call.key, &call.token_file) {
         (Some(name), _) => {
             let key = cluster.key(name).await?;
-            let target = key.spec.gateway_ref.name.as_str();
-            ensure!(target == call.name, "{name} is a key to the gateway {target}");
+            ensure!(keys::is_of(&key, gateway), "{name} is a key to another gateway: {}", key.spec.gateway_ref.name);
             let secret = key.spec.secret_name.as_str();
             let (_, why) = keys::ready(&key);
             let found: Secret = cluster.get(secret, "secrets").await.with_context(|| format!("the key {name} is {why}"))?;

@@ -81,36 +81,36 @@ impl Seen<'_> {
 
     fn conditions(&self) -> (String, bool) {
         let status = self.gateway.status.clone().unwrap_or_default();
-        let generation = self.gateway.metadata.generation;
-        let stale = status.observed_generation != generation;
-        let mut lines = Vec::new();
-        if stale {
-            let words = format!("the operator has not looked at generation {} yet: does it run?", generation.unwrap_or_default());
-            lines.push((false, words));
-        }
+        let generation = self.gateway.metadata.generation.unwrap_or_default();
         let told = status.conditions.iter().filter_map(|found| Some((is_well(found)?, words(found))));
-        lines.extend(told);
-        let well = lines.iter().all(|(is_well, _)| *is_well);
-        (lines.iter().map(|(is_well, words)| line(*is_well, words)).collect(), well)
+        let mut lines: Vec<(bool, String)> = told.collect();
+        if status.observed_generation != Some(generation) {
+            lines.insert(0, (false, format!("the operator has not looked at generation {generation} yet: does it run?")));
+        }
+        (lines.iter().map(|(is_well, words)| line(*is_well, words)).collect(), lines.iter().all(|(is_well, _)| *is_well))
     }
 
     fn pods(&self) -> (String, bool) {
         let current = self.gateway.status.as_ref().and_then(|status| status.config_hash.as_deref());
         let mut rows = vec![row(["POD", "READY", "RESTARTS", "CONFIG", ""])];
-        let (mut ready, mut is_current) = (0, true);
+        let (mut ready, mut wanted, mut is_current) = (0, 0, true);
         for pod in &self.pods {
             let trouble = trouble(pod);
             let hash = pod.labels().get(CONFIG_HASH).map_or("none", String::as_str);
             let config = if Some(hash) == current { "current".into() } else { format!("{hash}, not current") };
-            is_current &= Some(hash) == current;
-            ready += usize::from(trouble.is_none());
+            // One that goes is no matter.
+            if pod.metadata.deletion_timestamp.is_none() {
+                is_current &= Some(hash) == current;
+                ready += usize::from(trouble.is_none());
+                wanted += 1;
+            }
             let restarts = container(pod).map_or(0, |container| container.restart_count).to_string();
             let is_ready = if trouble.is_none() { "yes" } else { "no" };
             rows.push(row([&pod.name_any(), is_ready, &restarts, &config, &trouble.unwrap_or_default()]));
         }
-        let well = ready == self.pods.len() && is_current;
+        let well = ready == wanted && is_current;
         let rows = if self.pods.is_empty() { String::new() } else { table(&rows, 4) };
-        (line(well, &format!("{ready}/{} pods ready", self.pods.len())) + &rows, well)
+        (line(well, &format!("{ready}/{wanted} pods ready")) + &rows, well)
     }
 
     fn databases(&self) -> (String, bool) {

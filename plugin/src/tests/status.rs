@@ -53,7 +53,9 @@ fn a_gateway_that_is_well() {
     let gateway = gateway(&conditions, true);
     let pod = pod("cache-6d5f-abcde", "0123abcd", true, &json!({ "restartCount": 0 }));
     let key = key("web", "True", "Ready", "the key can be used");
-    let seen = Seen { gateway: &gateway, pods: vec![&pod], keys: Ok(vec![&key]) };
+    let mut going = self::pod("cache-1a2b-zzzzz", "00000000", true, &json!({ "restartCount": 0 }));
+    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    let seen = Seen { gateway: &gateway, pods: vec![&going, &pod], keys: Ok(vec![&key]) };
     let (text, well) = seen.render(true);
     assert!(well, "{text}");
     insta::assert_snapshot!(text);

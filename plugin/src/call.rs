@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, bail, ensure};
 use dbx_crds::{
-    api_key::TOKEN,
+    api_key::{DbxApiKey, TOKEN},
     gateway::{DbxGateway, pods::DATA_PORT},
 };
 use http_body_util::{BodyExt, Full};
@@ -24,7 +24,7 @@ struct Wanted {
 }
 
 pub(crate) async fn run(cluster: &Cluster, call: &Call) -> anyhow::Result<bool> {
-    let gateway = cluster.gateway(&call.name).await?;
+    let gateway: DbxGateway = cluster.get(&call.name).await?;
     let wanted = wanted(call, &gateway)?;
     ensure!(
         gateway.spec.config.listen.tls.is_none(),
@@ -88,11 +88,11 @@ fn wanted(call: &Call, gateway: &DbxGateway) -> anyhow::Result<Wanted> {
 async fn token(cluster: &Cluster, call: &Call, gateway: &DbxGateway) -> anyhow::Result<Option<String>> {
     let text = match (&call.key, &call.token_file) {
         (Some(name), _) => {
-            let key = cluster.key(name).await?;
+            let key = cluster.get::<DbxApiKey>(name).await?;
             ensure!(keys::is_of(&key, gateway), "{name} is a key to another gateway: {}", key.spec.gateway_ref.name);
             let secret = key.spec.secret_name.as_str();
             let (_, why) = keys::ready(&key);
-            let found: Secret = cluster.get(secret, "secrets").await.with_context(|| format!("the key {name} is {why}"))?;
+            let found: Secret = cluster.get(secret).await.with_context(|| format!("the key {name} is {why}"))?;
             let bytes =
                 found.data.and_then(|mut data| data.remove(TOKEN)).with_context(|| format!("the Secret {secret} has no {TOKEN}"))?;
             String::from_utf8(bytes.0).with_context(|| format!("{TOKEN} of the Secret {secret}"))?

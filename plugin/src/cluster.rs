@@ -5,10 +5,7 @@ use std::{error::Error, fmt::Debug, time::Duration};
 use anyhow::{Context, anyhow, bail};
 use dbx_crds::{
     api_key::DbxApiKey,
-    gateway::{
-        DbxGateway,
-        pods::{COMPONENT, selector},
-    },
+    gateway::pods::{COMPONENT, selector},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -23,10 +20,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{args::Target, problem::Asked};
 
-pub(crate) const GATEWAYS: &str = "dbxgateways.dbx.dev";
-pub(crate) const KEYS: &str = "dbxapikeys.dbx.dev";
 /// How long the API server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A kind of object in namespaces.
+pub(crate) trait Kind: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned {}
+
+impl<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned> Kind for K {}
 
 /// The API server, and the namespace that is meant.
 pub(crate) struct Cluster {
@@ -50,23 +50,10 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, namespace })
     }
 
-    pub(crate) async fn gateway(&self, name: &str) -> anyhow::Result<DbxGateway> {
-        self.get(name, GATEWAYS).await
-    }
-
-    pub(crate) async fn key(&self, name: &str) -> anyhow::Result<DbxApiKey> {
-        self.get(name, KEYS).await
-    }
-
-    /// The gateways of a namespace; empty for all.
-    pub(crate) async fn gateways(&self, namespace: &str) -> anyhow::Result<Vec<DbxGateway>> {
-        self.list(namespace, GATEWAYS, "").await
-    }
-
     /// The keys that a gateway may have: those of every namespace, or where that is forbidden of its own.
     pub(crate) async fn keys(&self, namespace: &str) -> anyhow::Result<Vec<DbxApiKey>> {
-        match self.list("", KEYS, "").await {
-            Err(_) if !namespace.is_empty() => self.list(namespace, KEYS, "").await,
+        match self.list("", "").await {
+            Err(_) if !namespace.is_empty() => self.list(namespace, "").await,
             keys => keys,
         }
     }
@@ -75,7 +62,7 @@ impl Cluster {
     pub(crate) async fn pods(&self, namespace: &str, gateway: Option<&str>) -> anyhow::Result<Vec<Pod>> {
         let labels = selector(gateway.unwrap_or_default(), COMPONENT).into_iter().filter(|(_, value)| !value.is_empty());
         let labels: Vec<String> = labels.map(|(label, value)| format!("{label}={value}")).collect();
-        let mut pods: Vec<Pod> = self.list(namespace, "pods", &labels.join(",")).await?;
+        let mut pods: Vec<Pod> = self.list(namespace, &labels.join(",")).await?;
         pods.sort_by_key(ResourceExt::name_any);
         Ok(pods)
     }
@@ -92,36 +79,34 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    {
+    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// Something that is asked about an object of the namespace.
-    pub(crate) fn asked<'a>(&'a self, verb: &'static str, resource: &'static str, name: &'a str) -> Asked<'a> {
-        Asked { verb, resource, name, namespace: &self.namespace }
+    pub(crate) fn asked<'a>(&'a self, verb: &'static str, resource: &str, name: &'a str) -> Asked<'a> {
+        Asked { verb, resource: resource.to_owned(), name, namespace: &self.namespace }
     }
 
-    pub(crate) async fn get<K>(&self, name: &str, resource: &'static str) -> anyhow::Result<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        self.api().get(name).await.map_err(|error| self.asked("get", resource, name).failed(error))
+    /// An object of the namespace.
+    pub(crate) async fn get<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
+        self.api::<K>().get(name).await.map_err(|error| self.asked("get", &resource::<K>(), name).failed(error))
     }
 
-    async fn list<K>(&self, namespace: &str, resource: &'static str, labels: &str) -> anyhow::Result<Vec<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
+    /// The objects of a namespace with these labels; of all namespaces when it is empty.
+    pub(crate) async fn list<K: Kind>(&self, namespace: &str, labels: &str) -> anyhow::Result<Vec<K>> {
         let api: Api<K> = match namespace {
             "" => Api::all(self.client.clone()),
             namespace => Api::namespaced(self.client.clone(), namespace),
         };
-        let asked = Asked { verb: "list", resource, name: "", namespace };
+        let asked = Asked { verb: "list", resource: resource::<K>(), name: "", namespace };
         Ok(api.list(&ListParams::default().labels(labels)).await.map_err(|error| asked.failed(error))?.items)
     }
+}
+
+/// The plural of a kind, and its group.
+fn resource<K: Kind>() -> String {
+    format!("{}.{}", K::plural(&()), K::group(&())).trim_end_matches('.').to_owned()
 }
 
 /// The end of a pod's name, which tells it from the others of its gateway.

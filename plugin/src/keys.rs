@@ -9,7 +9,7 @@ use crate::{
 };
 
 pub(crate) async fn run(cluster: &Cluster, name: &str) -> anyhow::Result<bool> {
-    let gateway = cluster.gateway(name).await?;
+    let gateway: DbxGateway = cluster.get(name).await?;
     let keys = cluster.keys(&cluster.namespace).await?;
     let keys: Vec<&DbxApiKey> = keys.iter().filter(|key| is_of(key, &gateway)).collect();
     output::write(render(&gateway, &keys).as_bytes())?;

@@ -1,7 +1,7 @@
 //! `kubectl dbx logs`: what all pods of a gateway say.
 
 use anyhow::ensure;
-use dbx_crds::gateway::pods::COMPONENT;
+use dbx_crds::gateway::{DbxGateway, pods::COMPONENT};
 use futures::{AsyncBufReadExt, StreamExt, future::join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::LogParams};
@@ -14,23 +14,11 @@ use crate::{
 
 pub(crate) async fn run(cluster: &Cluster, logs: &Logs) -> anyhow::Result<bool> {
     let name = &logs.name;
-    cluster.gateway(name).await?;
+    cluster.get::<DbxGateway>(name).await?;
     let pods = cluster.pods(&cluster.namespace, Some(name)).await?;
     ensure!(!pods.is_empty(), "{name} has no pods; `kubectl dbx status {name}` says why");
-    let outcomes = join_all(pods.iter().map(|pod| print(cluster, logs, pod.name_any()))).await;
-    let mut well = true;
-    for outcome in outcomes {
-        match outcome {
-            Err(error) if output::is_closed(&error) => return Err(error),
-            // A pod that has nothing to show does not hide the others.
-            Err(error) => {
-                eprintln!("kubectl dbx: {error:#}");
-                well = false;
-            }
-            Ok(()) => {}
-        }
-    }
-    Ok(well)
+    let printed = output::kept(join_all(pods.iter().map(|pod| print(cluster, logs, pod.name_any()))).await);
+    Ok(printed.len() == pods.len())
 }
 
 async fn print(cluster: &Cluster, logs: &Logs, pod: String) -> anyhow::Result<()> {

@@ -1,17 +1,23 @@
 //! Writing to the standard output, which may be closed by whoever reads it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    process,
+};
 
-/// Writes all of it, at once.
+/// Writes all of it, at once. When nobody reads any more they have seen enough, and it ends.
 pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
+        result => result,
+    }
 }
 
-/// Whether it failed since nobody reads any more.
-pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// What succeeded; errors are told, and do not hide it.
+pub(crate) fn kept<T>(results: Vec<anyhow::Result<T>>) -> Vec<T> {
+    let told = |error: &anyhow::Error| eprintln!("kubectl dbx: {error:#}");
+    results.into_iter().filter_map(|result| result.inspect_err(told).ok()).collect()
 }
 
 /// Columns as wide as what is in them.

@@ -9,7 +9,7 @@ use kube::Error;
 pub(crate) struct Asked<'a> {
     pub(crate) verb: &'static str,
     /// Its plural, with its group.
-    pub(crate) resource: &'static str,
+    pub(crate) resource: String,
     /// Empty for all.
     pub(crate) name: &'a str,
     /// Empty for all.
@@ -26,7 +26,7 @@ impl Asked<'_> {
                     let place = if self.namespace.is_empty() { "in every namespace" } else { "in the namespace " };
                     // A port-forward takes two verbs, of which the server names the one that is missing first.
                     let verb = status.message.split(" cannot ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or(self.verb);
-                    let resource = self.resource;
+                    let resource = &self.resource;
                     anyhow!("forbidden: you need the verb `{verb}` on `{resource}` {place}{}: {}", self.namespace, status.message)
                 }
                 404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty() && details.name == self.name) => {
@@ -48,7 +48,7 @@ impl Asked<'_> {
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.resource)?;
+        formatter.write_str(&self.resource)?;
         if !self.name.is_empty() {
             write!(formatter, " {}", self.name)?;
         }

@@ -26,9 +26,9 @@ struct Seen<'a> {
 
 pub(crate) async fn run(cluster: &Cluster, name: Option<&str>, everywhere: bool) -> anyhow::Result<bool> {
     let namespace = if everywhere { "" } else { &cluster.namespace };
-    let gateways = match name {
-        Some(name) => vec![cluster.gateway(name).await?],
-        None => cluster.gateways(namespace).await?,
+    let gateways: Vec<DbxGateway> = match name {
+        Some(name) => vec![cluster.get(name).await?],
+        None => cluster.list(namespace, "").await?,
     };
     if gateways.is_empty() {
         let place = if everywhere { "the cluster".into() } else { format!("the namespace {namespace}; -A looks in all of them") };

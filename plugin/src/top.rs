@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dbx_crds::gateway::pods::OPERATIONS_PORT;
+use dbx_crds::gateway::{DbxGateway, pods::OPERATIONS_PORT};
 use futures::future::join_all;
 use kube::ResourceExt;
 
@@ -19,33 +19,26 @@ use crate::{
 const WINDOW: Duration = Duration::from_secs(1);
 const CALLS: &str = "dbx_calls_total";
 const MIB: f64 = 1024.0 * 1024.0;
-
 const COLUMNS: [&str; 7] = ["POD", "CALLS/S", "ERRORS/S", "IN FLIGHT", "CONNECTIONS", "SOCKETS", "MEMORY"];
 
 /// What a pod does: the columns in their order, and none where it does not tell.
 type Load = [Option<f64>; COLUMNS.len() - 1];
 
 pub(crate) async fn run(cluster: &Cluster, name: &str) -> anyhow::Result<bool> {
-    cluster.gateway(name).await?;
+    cluster.get::<DbxGateway>(name).await?;
     let pods: Vec<String> = cluster.ready_pods(name).await?.iter().map(ResourceExt::name_any).collect();
-    let mut loads = Vec::new();
-    for (pod, load) in pods.iter().zip(join_all(pods.iter().map(|pod| measure(cluster, pod))).await) {
-        match load {
-            Ok(load) => loads.push((short(pod), load)),
-            Err(error) => eprintln!("kubectl dbx: {error:#}"),
-        }
-    }
+    let loads = output::kept(join_all(pods.iter().map(|pod| measure(cluster, pod))).await);
     output::write(render(&loads).as_bytes())?;
     Ok(loads.len() == pods.len())
 }
 
-async fn measure(cluster: &Cluster, pod: &str) -> anyhow::Result<Load> {
+async fn measure<'a>(cluster: &Cluster, pod: &'a str) -> anyhow::Result<(&'a str, Load)> {
     let mut tunnel = Tunnel::open(cluster, pod, OPERATIONS_PORT).await?;
     let before = tunnel.read("/metrics").await?;
     let start = Instant::now();
     tokio::time::sleep(WINDOW).await;
     let after = tunnel.read("/metrics").await?;
-    Ok(load(&before, &after, start.elapsed()))
+    Ok((short(pod), load(&before, &after, start.elapsed())))
 }
 
 fn load(before: &str, after: &str, elapsed: Duration) -> Load {

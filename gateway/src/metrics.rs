@@ -190,6 +190,12 @@ pub fn render(workers: &Workers) -> String {
             MetricType::COUNTER,
             failures,
         ),
+        family(
+            "dbx_resident_memory_bytes",
+            "Memory that the process holds.",
+            MetricType::GAUGE,
+            memory().into_iter().map(|bytes| gauge(&[], bytes)).collect(),
+        ),
         family("dbx_sockets", "Open WebSockets and event streams.", MetricType::GAUGE, vec![gauge(&[], shared.sockets.load(Relaxed))]),
         family(
             "dbx_queued_bytes",
@@ -313,6 +319,13 @@ fn rates(workers: &Workers) -> [MetricFamily; 2] {
             exchanges,
         ),
     ]
+}
+
+/// What the process holds, where the system tells it as Linux does.
+fn memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kibibytes.parse::<usize>().ok()? << 10)
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
+pub use dbx_crds::gateway::pods::{CONFIG_HASH, INSTANCE, selector};
 use sha2::{Digest, Sha256};
 
 /// What labels and field managers call the operator.
 pub const MANAGER: &str = "dbx-operator";
-/// The label that holds the gateway's name.
-pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The label that every child has, and that watches select by.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that holds the database's name, on what belongs to a managed one.
 pub const DATABASE: &str = "dbx.dev/database";
-/// The label of pods, and so of ReplicaSets, that holds the hash of their configuration.
-pub const CONFIG_HASH: &str = "dbx.dev/config-hash";
 
 const LONGEST: usize = 52;
 
@@ -45,15 +42,6 @@ pub fn auth(gateway: &str, database: &str) -> String {
 /// The ConfigMap of the keys that a gateway takes.
 pub fn keys(gateway: &str) -> String {
     child(gateway, "keys")
-}
-
-/// The labels that select the pods of a component. They never change, since a Deployment's selector cannot.
-pub fn selector(gateway: &str, component: &str) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        ("app.kubernetes.io/name", "dbx-gateway".to_owned()),
-        (INSTANCE, gateway.to_owned()),
-        ("app.kubernetes.io/component", component.to_owned()),
-    ])
 }
 
 /// The labels of every object of a component.

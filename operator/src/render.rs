@@ -3,13 +3,10 @@
 //! same for the same input.
 
 use dbx_crds::config::{AuthMode, GatewayConfig, KeyRef, SecretSource};
+pub use dbx_crds::gateway::pods::{DATA_PORT, OPERATIONS_PORT};
 
 use crate::names;
 
-/// The port of the API inside a pod.
-pub const DATA_PORT: u16 = 3000;
-/// The port of probes and metrics inside a pod.
-pub const OPERATIONS_PORT: u16 = 9090;
 /// The ACL user that gateways log in as at a managed Redis.
 pub const REDIS_USER: &str = "dbx";
 /// The key of the password in a managed Redis' Secret.

@@ -14,7 +14,7 @@ pub mod token;
 #[cfg(feature = "kube")]
 pub use period::Period;
 #[cfg(feature = "kube")]
-pub use resource::{DbxApiKey, DbxApiKeySpec, DbxApiKeyStatus, GatewayRef, KeyStatus, ROTATE_AT};
+pub use resource::{DbxApiKey, DbxApiKeySpec, DbxApiKeyStatus, GatewayRef, KeyStatus, ROTATE_AT, TOKEN, URL};
 #[cfg(feature = "kube")]
 pub use rules::{RULES, crd};
 pub use time::Time;

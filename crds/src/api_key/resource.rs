@@ -10,6 +10,11 @@ use super::period::Period;
 /// The annotation whose change has the key replaced.
 pub const ROTATE_AT: &str = "dbx.dev/rotate-at";
 
+/// The key of the application's Secret that holds where the gateway is.
+pub const URL: &str = "DBX_URL";
+/// The key of the application's Secret that holds the token.
+pub const TOKEN: &str = "DBX_TOKEN";
+
 /// A key to a gateway: what it may do, and the Secret that the application reads it from.
 #[expect(clippy::duplicated_attributes, reason = "each column says its type")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

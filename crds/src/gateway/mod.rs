@@ -1,6 +1,7 @@
 //! `DbxGateway`: a gateway as Kubernetes sees it. Every field here does something; there is no patch of what the operator
 //! makes, since who may create a gateway may already run pods as a ServiceAccount of its namespace.
 
+pub mod pods;
 mod rules;
 mod status;
 mod surroundings;

@@ -12,6 +12,7 @@ mod kubectl;
 mod mistakes;
 mod names;
 mod observe;
+mod plugin;
 mod quickstart;
 mod references;
 mod rollout;

@@ -71,6 +71,7 @@ fn calls_are_counted_by_operation_and_outcome() {
     ] {
         assert_eq!(samples.get(series), Some(&expected), "{series}\n{samples:#?}");
     }
+    assert!(samples.get("dbx_resident_memory_bytes").is_some_and(|bytes| *bytes > f64::from(1 << 20)), "{samples:#?}");
     // Buckets never fall.
     let buckets = |(series, count): (&String, &f64)| {
         let bound = series.strip_prefix("dbx_call_duration_seconds_bucket{operation=\"get\",le=\"")?.strip_suffix("\"}")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dbx_crds::{
     api_key::{
-        DbxApiKey, ROTATE_AT,
+        self, DbxApiKey, ROTATE_AT,
         token::{self, ID_LENGTH},
     },
     gateway::RECONCILE_AT,
@@ -125,7 +125,7 @@ pub(super) async fn deliver(client: &Client, key: &DbxApiKey, url: &str, records
     }
     let mut annotations = BTreeMap::from([(RECORDS, text(records)), (URL, url.to_owned())]);
     annotations.extend(rotated.map(|wish| (ROTATE_AT, wish)));
-    let data = BTreeMap::from([("DBX_URL", ByteString(url.into())), ("DBX_TOKEN", ByteString(token.into_bytes()))]);
+    let data = BTreeMap::from([(api_key::URL, ByteString(url.into())), (api_key::TOKEN, ByteString(token.into_bytes()))]);
     let mut body = body(key, &key.spec.secret_name, &annotations, &data);
     match &found.secret {
         // Created, not applied: what somebody else makes meanwhile is not taken over.
@@ -143,7 +143,7 @@ pub(super) async fn deliver(client: &Client, key: &DbxApiKey, url: &str, records
 pub(super) async fn amend(client: &Client, key: &DbxApiKey, secret: &Ours, records: &[Record], url: &str) -> kube::Result<()> {
     let mut patch = json!({ "metadata": { "uid": secret.uid, "annotations": { RECORDS: text(records), URL: url } } });
     if secret.url.as_deref() != Some(url) {
-        patch["stringData"] = json!({ "DBX_URL": url });
+        patch["stringData"] = json!({ api_key::URL: url });
     }
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     secrets(client, key).patch_metadata(&key.spec.secret_name, &params, &Patch::Merge(&patch)).await.map(drop)

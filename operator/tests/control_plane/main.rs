@@ -14,5 +14,6 @@ mod proxy;
 mod refusals;
 mod rights;
 mod rules;
+mod server;
 mod surroundings;
 mod tug;

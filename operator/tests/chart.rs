@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
+use clap::Parser;
 use dbx_crds::{api_key::DbxApiKey, config::GatewayConfig, gateway::DbxGateway};
+use dbx_operator::args::Args;
 use serde_json::Value;
 
 fn documents(path: &str) -> Vec<Value> {
@@ -84,6 +86,16 @@ fn chart(name: &str, values: &str) -> Result<String, String> {
     if output.status.success() { Ok(out) } else { Err(error) }
 }
 
+/// The objects that Helm makes of a chart with some values.
+fn rendered(name: &str, values: &str) -> Vec<Value> {
+    objects(&chart(name, values).unwrap())
+}
+
+fn objects(rendered: &str) -> Vec<Value> {
+    let documents = rendered.split("\n---").map(|document| serde_yaml::from_str(document.trim_start_matches("---")).unwrap());
+    documents.filter(|document: &Value| !document.is_null()).collect()
+}
+
 #[test]
 fn a_gateway_without_the_operator() {
     let config = r#"{"databases":[{"name":"redis","redis":{"url":"redis://elsewhere","passwordFrom":{"secretKeyRef":{"name":"redis","key":"password"}}}}],"auth":{"mode":"none"},"limits":{"callTimeout":"1s","maxInFlight":1000000}}"#;
@@ -91,8 +103,7 @@ fn a_gateway_without_the_operator() {
         "config: {config}\nsecrets: [redis]\nconfigMaps: [authority]\nhosts: [api.example.com]\nextraEnv: [{{ name: A, value: b }}]\n"
     );
     let rendered = gateway_chart(&values).unwrap();
-    let documents: Vec<Value> =
-        rendered.split("\n---").map(|document| serde_yaml::from_str(document.trim_start_matches("---")).unwrap()).collect();
+    let documents = objects(&rendered);
     let map = documents.iter().find(|document| document["kind"] == "ConfigMap").unwrap();
     let passed: Value = serde_yaml::from_str(map["data"]["config.yaml"].as_str().unwrap()).unwrap();
     assert_eq!(passed, serde_json::from_str::<Value>(config).unwrap(), "it is passed through as it is");
@@ -113,11 +124,7 @@ fn a_gateway_without_the_operator() {
 
 #[test]
 fn metrics_of_the_operator_are_collected_when_asked_for() {
-    let monitor = |values: &str| {
-        let rendered = chart("dbx-operator", values).unwrap();
-        let documents = rendered.split("\n---").map(|document| serde_yaml::from_str::<Value>(document.trim_start_matches("---")).unwrap());
-        documents.into_iter().find(|document| document["kind"] == "ServiceMonitor")
-    };
+    let monitor = |values: &str| rendered("dbx-operator", values).into_iter().find(|document| document["kind"] == "ServiceMonitor");
     assert_eq!(monitor("{}"), None);
     let monitor = monitor("serviceMonitor: { enabled: true, labels: { release: prometheus }, interval: 30s }").unwrap();
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
@@ -131,18 +138,59 @@ fn metrics_of_the_operator_are_collected_when_asked_for() {
 }
 
 #[test]
+fn an_installation_can_be_tested() {
+    let documents = rendered("dbx-operator", "registry: mirror.example.com");
+    let is_hook = |document: &&Value| document["metadata"]["annotations"]["helm.sh/hook"] == "test";
+    let hooks: Vec<&Value> = documents.iter().filter(is_hook).collect();
+    assert_eq!(
+        hooks.iter().map(|hook| hook["kind"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["ServiceAccount", "Role", "RoleBinding", "Pod"]
+    );
+    let (role, pod) = (hooks[1], hooks[3]);
+    assert_eq!(role["rules"], serde_json::json!([{ "apiGroups": ["dbx.dev"], "resources": ["dbxgateways"], "verbs": ["create"] }]));
+    let container = &pod["spec"]["containers"][0];
+    assert!(container["image"].as_str().unwrap().starts_with("mirror.example.com/"));
+    let args = Args::try_parse_from(["dbx-operator"].into_iter().chain(strings(&container["args"]))).unwrap();
+    let service = documents.iter().find(|document| document["kind"] == "Service").unwrap();
+    let address = format!("{}.shop:{}", service["metadata"]["name"].as_str().unwrap(), service["spec"]["ports"][0]["port"]);
+    assert_eq!(args.command, Some(dbx_operator::args::Command::Check { address }));
+    assert!(!is_selected(pod, service), "the check is not an operator");
+
+    let documents = rendered("dbx-gateway", "service: { port: 80 }");
+    let pod = documents.iter().find(|document| document["kind"] == "Pod").unwrap();
+    assert_eq!(strings(&pod["spec"]["containers"][0]["args"]), ["health", "--address", "cache.shop:80", "--path", "/openapi.json"]);
+    let service = documents.iter().find(|document| document["kind"] == "Service").unwrap();
+    assert!(!is_selected(pod, service), "the check is not a gateway");
+    let secure = "config: { databases: [{ name: a, redis: { url: 'redis://a' } }], auth: { mode: none }, listen: { tls: { certificateFrom: { secretKeyRef: { name: a, key: c } }, keyFrom: { secretKeyRef: { name: a, key: k } } } } }";
+    assert!(!rendered("dbx-gateway", secure).iter().any(|document| document["kind"] == "Pod"), "the check speaks plain HTTP");
+}
+
+fn is_selected(pod: &Value, service: &Value) -> bool {
+    service["spec"]["selector"].as_object().unwrap().iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value)
+}
+
+#[test]
 fn the_pods_satisfy_the_restricted_standard() {
     check_restricted(&documents("manifests/operator.yaml"));
+    check_restricted(&rendered("dbx-operator", "{}"));
 }
 
 fn check_restricted(documents: &[Value]) {
-    let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
-    let pod = &deployment["spec"]["template"]["spec"];
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    for container in pod["containers"].as_array().unwrap() {
-        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
-        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-        assert_eq!(strings(&container["securityContext"]["capabilities"]["drop"]), ["ALL"]);
+    let pods = documents.iter().filter_map(|document| match document["kind"].as_str() {
+        Some("Deployment") => Some(&document["spec"]["template"]["spec"]),
+        Some("Pod") => Some(&document["spec"]),
+        _ => None,
+    });
+    let mut count = 0;
+    for pod in pods {
+        count += 1;
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in pod["containers"].as_array().unwrap() {
+            assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+            assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+            assert_eq!(strings(&container["securityContext"]["capabilities"]["drop"]), ["ALL"]);
+        }
     }
+    assert!(count > 0);
 }

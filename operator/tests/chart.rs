@@ -1,7 +1,7 @@
 //! The chart's rights, the examples, and what is generated, as far as files tell.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command};
 
 use clap::Parser;
 use dbx_crds::{api_key::DbxApiKey, config::GatewayConfig, gateway::DbxGateway};
@@ -135,6 +135,105 @@ fn metrics_of_the_operator_are_collected_when_asked_for() {
     assert!(selected.keys().all(|label| service["metadata"]["labels"].get(label).is_some()), "the Service has {selected:?}");
     let error = chart("dbx-operator", "serviceMonitor: { interval: soon }").unwrap_err();
     assert!(error.contains("serviceMonitor") && error.contains("interval"), "{error}");
+}
+
+const BOTH: &str = "monitoring: { dashboards: { enabled: true }, alerts: { enabled: true, labels: { release: prometheus } } }";
+
+#[test]
+fn dashboards_and_alerts_come_when_asked_for() {
+    let of = |values: &str| {
+        let mut documents = rendered("dbx-operator", values);
+        documents.retain(|document| matches!(document["kind"].as_str(), Some("ConfigMap" | "PrometheusRule")));
+        documents
+    };
+    assert_eq!(of("{}"), [Value::Null; 0]);
+    let documents = of(BOTH);
+    let [dashboards, alerts] = &documents[..] else { panic!("{documents:?}") };
+    assert_eq!(dashboards["metadata"]["labels"]["grafana_dashboard"], "1");
+    for (name, text) in dashboards["data"].as_object().unwrap() {
+        let dashboard: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+        assert_eq!(format!("{}.json", dashboard["uid"].as_str().unwrap()), *name);
+        let panels = dashboard["panels"].as_array().unwrap();
+        let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids.len(), panels.len());
+    }
+    assert_eq!(alerts["metadata"]["labels"]["release"], "prometheus");
+    let rules = alerts["spec"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let mut names = BTreeSet::new();
+    for rule in rules {
+        assert!(names.insert(rule["alert"].as_str().unwrap()), "{rule}");
+        assert!(["warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{rule}");
+        assert!(rule["annotations"]["summary"].is_string() && rule["annotations"]["description"].is_string(), "{rule}");
+    }
+    let error = chart("dbx-operator", "monitoring: { alert: {} }").unwrap_err();
+    assert!(error.contains("monitoring") && error.contains("alert"), "{error}");
+}
+
+/// What is between quotes in a source file.
+fn quoted(path: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Every expression names metrics that the programs have and, in a selector of codes, codes that the gateway has. The sources are
+/// read, since a program shows a metric only once it has something to count.
+#[test]
+fn dashboards_and_alerts_know_the_metrics() {
+    let gateway = quoted("gateway/src/metrics.rs");
+    let operator = quoted("operator/src/metrics.rs");
+    let codes = quoted("gateway/src/error.rs");
+    let is_known = |metric: &str| {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix)).unwrap_or(metric);
+        let short = metric.strip_prefix("dbx_operator_").is_some_and(|name| operator.contains(name));
+        short || [metric, base].into_iter().any(|name| gateway.contains(name) || operator.contains(name))
+    };
+    assert!(is_known("dbx_call_duration_seconds_bucket") && is_known("dbx_operator_prunes_total") && !is_known("dbx_calls"));
+    let documents = rendered("dbx-operator", BOTH);
+    let mut expressions = Vec::new();
+    for document in &documents {
+        match document["kind"].as_str() {
+            Some("ConfigMap") => {
+                for text in document["data"].as_object().unwrap().values() {
+                    let dashboard: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+                    collect(&dashboard, &mut expressions);
+                }
+            }
+            Some("PrometheusRule") => collect(document, &mut expressions),
+            _ => {}
+        }
+    }
+    assert!(expressions.len() > 40, "{expressions:?}");
+    let (mut words, mut checked) = (BTreeSet::new(), 0);
+    for expression in &expressions {
+        let balance = |open: char, close: char| expression.matches(open).count() == expression.matches(close).count();
+        assert!(balance('(', ')') && balance('{', '}') && balance('[', ']'), "{expression}");
+        let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        for metric in expression.split(|character| !is_word(character)).filter(|word| word.starts_with("dbx_")) {
+            assert!(is_known(metric), "nobody exports {metric}: {expression}");
+            words.insert(metric);
+        }
+        for list in expression.split("=~\"").skip(1).map(|rest| rest.split('"').next().unwrap()).filter(|list| !list.starts_with('$')) {
+            assert!(list.split('|').all(|code| codes.contains(code)), "{list} are not all codes");
+            checked += 1;
+        }
+    }
+    assert!(words.len() > 30 && checked > 2, "{words:?}");
+}
+
+/// Everything that is asked of Prometheus.
+fn collect(value: &Value, expressions: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str().filter(|_| name == "expr" || name == "query") {
+                    Some(expression) => expressions.push(expression.into()),
+                    None => collect(value, expressions),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, expressions)),
+        _ => {}
+    }
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub enum Command {
         /// The gateway's operations listener.
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
         address: String,
+        /// What it is asked for. The API's own listener is asked for `/openapi.json`, which takes no credential.
+        #[arg(long, value_name = "PATH", default_value = "/readyz", value_parser = path)]
+        path: String,
     },
     /// Make, list, revoke and verify the API keys of a file, which `auth.keysFrom` names.
     #[command(subcommand)]
@@ -143,8 +146,13 @@ pub fn check(config: &GatewayConfig) -> String {
     serde_yaml::to_string(&config.effective()).expect("a configuration is made of text, numbers, lists and sections")
 }
 
-/// Asks the operations listener at `address` for `/readyz`.
-pub fn health(address: &str) -> Result<(), String> {
+fn path(text: &str) -> Result<String, &'static str> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_path.then(|| text.to_owned()).ok_or("expected a path such as /readyz")
+}
+
+/// Asks the listener at `address` for `path`.
+pub fn health(address: &str, path: &str) -> Result<(), String> {
     let limit = Duration::from_secs(2);
     let fail = |error: io::Error| format!("{address}: {error}");
     let mut reason = format!("{address}: names no address");
@@ -158,7 +166,7 @@ pub fn health(address: &str) -> Result<(), String> {
         };
         stream.set_read_timeout(Some(limit)).map_err(fail)?;
         stream.set_write_timeout(Some(limit)).map_err(fail)?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").map_err(fail)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").map_err(fail)?;
         let mut status = [0; 12];
         stream.read_exact(&mut status).map_err(fail)?;
         return match &status[9..] {

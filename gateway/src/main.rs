@@ -22,7 +22,7 @@ fn main() -> ExitCode {
                 if connect { reach(&config) } else { Ok(()) }
             })
         }
-        Command::Health { address } => cli::health(&address),
+        Command::Health { address, path } => cli::health(&address, &path),
         Command::Keys(keys) => return answer(keys.run()),
         Command::Explain(explain) => return answer(explain.run()),
         Command::Asyncapi => print(format!("{:#}\n", operation::asyncapi::document())),

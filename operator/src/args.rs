@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   kubectl get dbxgateways -A                shows the gateways and whether they are ready";
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Watch gateways and make what they ask for; the default.
     Run,
@@ -33,6 +33,12 @@ pub enum Command {
     Crds {
         /// Only this one.
         definition: Option<Definition>,
+    },
+    /// Ask an operator whether it is ready, and the cluster whether it would take a gateway; `helm test` does. Nothing is changed.
+    Check {
+        /// Where the operator listens.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+        address: String,
     },
 }
 

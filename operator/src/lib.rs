@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod args;
+pub mod check;
 pub mod desired;
 pub mod names;
 pub mod render;

@@ -63,10 +63,6 @@ pub(crate) struct Notes {
     pub(crate) status: Option<DbxGatewayStatus>,
     /// The revision of keys that the kubelets were hurried for.
     pub(crate) hurried: Option<String>,
-    /// Whether the autoscaler has the Deployment's replicas.
-    pub(crate) handed_over: bool,
-    /// The uid of the Deployment that this speaks of.
-    pub(crate) replicas_of: Option<String>,
     /// The value of the annotation that asks for a look.
     pub(crate) asked: Option<String>,
 }

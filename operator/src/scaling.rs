@@ -10,9 +10,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    children::Children,
     desired::{Kind, Object},
-    memory::Notes,
     names::MANAGER,
 };
 
@@ -20,26 +18,10 @@ use crate::{
 const REPLICAS: &str = "dbx-operator-replicas";
 
 /// Has somebody else own the replicas of an autoscaled Deployment, unless that is so already. A Deployment that does not exist
-/// yet begins with the fewest pods.
-pub(crate) async fn hand_over(
-    client: &Client,
-    children: &Children,
-    gateway: &DbxGateway,
-    objects: &mut [Object],
-    notes: &mut Notes,
-) -> kube::Result<()> {
-    if gateway.spec.autoscaling.is_none() {
-        notes.handed_over = false;
-        return Ok(());
-    }
-    // One that is made again after somebody deleted it begins anew.
-    let uid = children.deployment(&gateway.namespace().unwrap_or_default(), &gateway.name_any()).and_then(|live| live.uid());
-    if notes.replicas_of != uid || uid.is_none() {
-        (notes.handed_over, notes.replicas_of) = (false, uid);
-    }
-    let Some(object) = objects.iter_mut().find(|object| object.kind == Kind::Deployment).filter(|_| !notes.handed_over) else {
-        return Ok(());
-    };
+/// begins with the fewest pods. The API server is asked each time: what is known here may be a Deployment that was just deleted.
+pub(crate) async fn hand_over(client: &Client, gateway: &DbxGateway, objects: &mut [Object]) -> kube::Result<()> {
+    let deployment = objects.iter_mut().find(|object| object.kind == Kind::Deployment);
+    let Some(object) = deployment.filter(|_| gateway.spec.autoscaling.is_some()) else { return Ok(()) };
     let api: Api<Deployment> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
     let Some(live) = api.get_opt(&object.name).await? else {
         object.body["spec"]["replicas"] = json!(gateway.spec.replicas());
@@ -56,7 +38,6 @@ pub(crate) async fn hand_over(
         // By force, since whoever scaled it just now wants the same: that this is where it goes on from.
         api.patch_metadata(&object.name, &PatchParams::apply(REPLICAS).force(), &Patch::Apply(body)).await?;
     }
-    notes.handed_over = true;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, SecretSource};
+use super::{Duration, Managed, SecretSource};
 
 /// A Redis database: `url` of one that exists, or `managed` for one that DBX runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,27 +87,4 @@ pub struct DatabaseTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,
-}
-
-/// A Redis that DBX runs: one server, for development, caches and small services.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Managed {
-    /// Size of the volume its data lives on, as a Kubernetes quantity. Kubernetes only. Default: `1Gi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(Mi|Gi|Ti)$"))]
-    pub storage: Option<String>,
-    /// Delete the volume together with the gateway. Kubernetes only. Default: `false`, which keeps the data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delete_storage: Option<bool>,
-}
-
-impl Managed {
-    /// Size of the volume when none is said.
-    pub const DEFAULT_STORAGE: &'static str = "1Gi";
-
-    /// Size of the volume.
-    pub fn storage(&self) -> &str {
-        self.storage.as_deref().unwrap_or(Self::DEFAULT_STORAGE)
-    }
 }

@@ -76,6 +76,42 @@ fn mistakes_are_told_with_their_paths() {
 }
 
 #[test]
+fn a_managed_redis_is_as_the_operator_can_make_it() {
+    let with = |managed: &str| config(&format!("databases: [{{ name: a, redis: {{ managed: {managed} }} }}]"));
+    let paths = |managed: &str| with(managed).validate().into_iter().map(|invalid| invalid.path).collect::<Vec<_>>();
+    let place = |field: &str| [format!("databases[0].redis.managed.{field}")];
+    assert_eq!(paths("{ persistence: rdb, storage: 2Gi, version: '7.2', resources: { limits: { memory: 256Mi } } }"), [""; 0]);
+    assert_eq!(paths("{ persistence: none, storage: 2Gi }"), place("storage"));
+    assert_eq!(paths("{ persistence: none, deleteStorage: true }"), place("deleteStorage"));
+    assert_eq!(paths("{ maxmemoryPolicy: allkeys-lru, resources: { requests: { memory: 1Gi } } }"), place("maxmemoryPolicy"));
+    for memory in ["16383Ki", "16", "0Gi", "1Pi", "99999999Ti"] {
+        assert_eq!(
+            paths(&format!("{{ resources: {{ limits: {{ memory: '{memory}' }} }} }}")),
+            place("resources.limits.memory"),
+            "{memory}"
+        );
+    }
+    let data = |memory: &str| {
+        let config = with(&format!("{{ resources: {{ limits: {{ memory: '{memory}' }} }} }}"));
+        config.databases[0].redis.clone().unwrap().managed.unwrap().maxmemory()
+    };
+    assert_eq!((data("100Mi"), data("100000000"), data("2T")), (Some(78_643_200), Some(75_000_000), Some(1_500_000_000_000)));
+    assert_eq!(with("{}").validate_in_gateway(), []);
+    for (field, value) in [
+        ("storage", "2Gi"),
+        ("deleteStorage", "false"),
+        ("version", "'7.2'"),
+        ("resources", "{}"),
+        ("maxmemoryPolicy", "noeviction"),
+        ("persistence", "none"),
+    ] {
+        let mistakes = with(&format!("{{ {field}: {value} }}")).validate_in_gateway();
+        let told = mistakes.iter().find(|invalid| invalid.message.contains("for the operator on Kubernetes alone")).unwrap();
+        assert_eq!(told.path, place(field)[0]);
+    }
+}
+
+#[test]
 fn a_pod_cannot_use_what_only_a_machine_has() {
     let paths = |yaml: &str| config(yaml).validate_on_kubernetes().into_iter().map(|invalid| invalid.path).collect::<Vec<_>>();
     assert_eq!(

@@ -5,7 +5,7 @@ use kube::CustomResourceExt;
 
 use super::DbxGateway;
 use crate::{
-    config::Managed,
+    config::{Managed, Persistence},
     schema::{Rule, definition, rule},
 };
 
@@ -14,11 +14,12 @@ const DATABASES: &[&str] = &["spec", "config", "databases"];
 const DATABASE: &[&str] = &["spec", "config", "databases", "[]"];
 const REDIS: &[&str] = &["spec", "config", "databases", "[]", "redis"];
 const MANAGED: &[&str] = &["spec", "config", "databases", "[]", "redis", "managed"];
+const MEMORY: &[&str] = &["spec", "config", "databases", "[]", "redis", "managed", "resources", "limits"];
 const TLS: &[&str] = &["spec", "config", "databases", "[]", "redis", "tls"];
 const SENTINEL: &[&str] = &["spec", "config", "databases", "[]", "redis", "sentinel"];
 const PASSWORD: &[&str] = &["spec", "config", "databases", "[]", "redis", "passwordFrom"];
 
-/// Every rule; each has a test that it lets pass and refuses. `DEFAULT_STORAGE` in one is replaced by what it says.
+/// Every rule; each has a test that it lets pass and refuses. Words in capitals are replaced by what they stand for.
 pub const RULES: &[Rule] = &[
     rule(
         &[],
@@ -48,6 +49,26 @@ pub const RULES: &[Rule] = &[
         MANAGED,
         "quantity(has(self.storage) ? self.storage : 'DEFAULT_STORAGE').compareTo(quantity(has(oldSelf.storage) ? oldSelf.storage : 'DEFAULT_STORAGE')) >= 0",
         "storage can grow but not shrink",
+    ),
+    rule(
+        MANAGED,
+        "(has(self.persistence) ? self.persistence : 'DEFAULT_PERSISTENCE') == (has(oldSelf.persistence) ? oldSelf.persistence : 'DEFAULT_PERSISTENCE')",
+        "persistence cannot be changed: a Redis does not find what it has kept in another way",
+    ),
+    rule(
+        MANAGED,
+        "!has(self.persistence) || self.persistence != 'none' || (!has(self.storage) && !has(self.deleteStorage))",
+        "`storage` and `deleteStorage` have no meaning with `persistence: none`, which keeps nothing",
+    ),
+    rule(
+        MANAGED,
+        "!has(self.maxmemoryPolicy) || (has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory))",
+        "`maxmemoryPolicy` needs `resources.limits.memory`, of which the data may take 75 %",
+    ),
+    rule(
+        MEMORY,
+        "!has(self.memory) || quantity(self.memory).compareTo(quantity('MIN_MEMORY')) >= 0",
+        "the limit of memory of a managed Redis has to be at least 16Mi",
     ),
     rule(
         PASSWORD,
@@ -115,5 +136,9 @@ pub const RULES: &[Rule] = &[
 /// The CustomResourceDefinition of [`DbxGateway`].
 pub fn crd() -> CustomResourceDefinition {
     // Items keep their identity by name, which lets a rule compare an item with what it was.
-    definition(DbxGateway::crd(), RULES, &[DATABASES], |rule| rule.replace("DEFAULT_STORAGE", Managed::DEFAULT_STORAGE))
+    definition(DbxGateway::crd(), RULES, &[DATABASES], |rule| {
+        rule.replace("DEFAULT_STORAGE", Managed::DEFAULT_STORAGE)
+            .replace("DEFAULT_PERSISTENCE", Persistence::default().name())
+            .replace("MIN_MEMORY", Managed::MIN_MEMORY)
+    })
 }

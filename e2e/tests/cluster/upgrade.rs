@@ -29,6 +29,7 @@ fn upgrades_keep_gateways_serving() {
         looked_at(world, "cache").await?;
         ensure!(generation(world, "cache").await? == before, "new values of the operator rolled a gateway");
         traffic.none_failed("helm upgrade with other values").await?;
+        run("helm", &["test", RELEASE, "--namespace", SYSTEM, "--timeout", "120s"]).map_err(anyhow::Error::msg)?;
 
         // A newer version of the gateway rolls those that do not name one.
         let newer = format!("{tag}-next");

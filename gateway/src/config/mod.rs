@@ -127,7 +127,7 @@ fn judge(layers: &mut Layers) -> Option<GatewayConfig> {
             return None;
         }
     };
-    for invalid in config.validate().into_iter().chain(auth::check(&config)) {
+    for invalid in config.validate_in_gateway().into_iter().chain(auth::check(&config)) {
         let path = Path::parse(&invalid.path);
         let source = layers.source(&path);
         layers.refuse(&path, &source, invalid.message);

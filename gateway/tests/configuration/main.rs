@@ -209,4 +209,7 @@ fn the_program_checks_and_tells() {
 
     let (code, _, told) = binary(&given, &["health", "--address", "127.0.0.1:1"]);
     assert!(code == 1 && told.contains("127.0.0.1:1"), "{told}");
+
+    let (code, _, told) = binary(&given, &["health", "--path", "readyz"]);
+    assert!(code == 2 && told.contains("expected a path such as /readyz"), "{told}");
 }

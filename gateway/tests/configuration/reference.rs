@@ -27,13 +27,16 @@ fn sample(path: &str, wants: &str) -> Value {
         ("cors.origins", _) => json!(["https://a.example"]),
         ("databases.0.redis.url", _) => json!("redis://other"),
         ("databases.0.redis", _) => json!({ "url": "redis://other" }),
-        ("databases.0.redis.managed", _) => json!({ "storage": "2Gi" }),
+        ("databases.0.redis.managed", _) => json!({}),
         (path, "settings") if path.ends_with("From") => json!({ "file": "some" }),
         (path, "settings") if path.ends_with("KeyRef") => json!({ "name": "some", "key": "thing" }),
         ("databases.0.redis.sentinel", _) => json!({ "username": "other" }),
         ("databases.0.limits", _) => json!({ "maxInFlight": 77 }),
         ("databases.0.redis.tls", _) => json!({ "serverName": "other" }),
-        ("databases.0.redis.managed.storage", _) => json!("2Gi"),
+        ("databases.0.redis.managed.maxmemoryPolicy", _) => json!("allkeys-lru"),
+        ("databases.0.redis.managed.persistence", _) => json!("none"),
+        ("databases.0.redis.managed.resources.limits" | "databases.0.redis.managed.resources.requests", _) => json!({ "cpu": "1" }),
+        ("databases.0.redis.managed.resources", _) => json!({ "limits": { "cpu": "1" } }),
         ("rateLimits.0.databases", _) => json!(["redis"]),
         ("rateLimits.0.onFailure", _) => json!("closed"),
         ("rateLimits.0.per", _) => json!("address"),
@@ -51,11 +54,36 @@ fn sample(path: &str, wants: &str) -> Value {
     }
 }
 
+/// What of a managed Redis only the operator can do.
+fn is_for_the_operator(path: &str) -> bool {
+    path.starts_with("databases.0.redis.managed.")
+}
+
+/// Without the operator such a setting is refused rather than ignored, and the reference says so.
+#[test]
+fn what_is_for_the_operator_is_refused() {
+    let settings: Vec<_> = settings().into_iter().filter(|setting| is_for_the_operator(&setting.path.dotted())).collect();
+    assert!(settings.len() > 5);
+    for setting in settings {
+        let path = setting.path.dotted();
+        let value = sample(&path, &setting.kind);
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let start = nothing().file(r#"{"databases":[{"name":"redis","redis":{"managed":{}}}]}"#);
+        let told = start.flag("--set", &format!("{path}={text}")).load().unwrap_err();
+        assert!(told.iter().any(|mistake| mistake.contains("for the operator on Kubernetes alone")), "{path}: {told:?}");
+        let section = path["databases.0.redis.managed.".len()..].contains('.');
+        assert!(section || setting.description.contains("Kubernetes only"), "{path}: {}", setting.description);
+    }
+}
+
 /// Every setting that the reference lists can be given by file, environment and flag, and is what was given.
 #[test]
 fn every_setting_can_be_given_everywhere() {
     for setting in settings() {
         let path = setting.path.dotted();
+        if is_for_the_operator(&path) {
+            continue;
+        }
         let value = sample(&path, &setting.kind);
         let text = match &value {
             Value::String(text) => text.clone(),

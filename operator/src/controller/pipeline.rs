@@ -160,7 +160,7 @@ async fn program(
             }
         }
     }
-    scaling::hand_over(client, children, gateway, &mut objects, notes).await?;
+    scaling::hand_over(client, gateway, &mut objects).await?;
     if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));

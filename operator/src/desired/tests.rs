@@ -106,6 +106,44 @@ monitoring: { serviceMonitor: { labels: { release: prometheus }, interval: 30s }
 }
 
 #[test]
+fn a_redis_as_it_is_asked_for() {
+    let of = |managed: &str| {
+        let objects = objects(&format!("{{ config: {{ databases: [{{ name: redis, redis: {{ managed: {managed} }} }}] }} }}"), &settings());
+        let body = |kind: Kind, name: &str| {
+            objects.iter().find(|object| object.kind == kind && object.name == name).map(|object| object.body.clone())
+        };
+        let file = body(Kind::ConfigMap, "cache-redis").unwrap()["data"]["redis.conf"].as_str().unwrap().to_owned();
+        let template = body(Kind::StatefulSet, "cache-redis").unwrap()["spec"]["template"].clone();
+        (file, template, body(Kind::PersistentVolumeClaim, "cache-redis-data"))
+    };
+    let container = |template: &Value| template["spec"]["containers"][0].clone();
+    let (plain, template, claim) = of("{}");
+    assert_eq!(of("{ persistence: aof }"), (plain.clone(), template.clone(), claim.clone()), "the default said aloud restarts nothing");
+    assert!(claim.is_some() && !plain.contains("maxmemory"), "{plain}");
+
+    let (file, cache, claim) = of(
+        "{ persistence: none, version: '7.2', maxmemoryPolicy: allkeys-lru, resources: { requests: { cpu: 100m }, limits: { memory: 256Mi } } }",
+    );
+    assert_eq!(claim, None, "what keeps nothing needs no volume");
+    assert_eq!(
+        file,
+        "bind * -::*\nport 6379\nprotected-mode no\ndir /data\nappendonly no\nsave \"\"\naclfile /etc/redis-auth/users.acl\nmaxmemory 201326550\nmaxmemory-policy allkeys-lru\n"
+    );
+    assert_eq!(container(&cache)["image"], "docker.io/library/redis:7.2");
+    assert_eq!(container(&cache)["resources"], json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "256Mi" } }));
+    assert_eq!(cache["spec"]["volumes"][2], json!({ "name": "data", "emptyDir": {} }));
+    let hash = |template: &Value| template["metadata"]["annotations"][names::CONFIG_HASH].clone();
+    assert_ne!(hash(&cache), hash(&template), "another file restarts the server");
+
+    let (file, kept, claim) = of("{ persistence: rdb, resources: { limits: { cpu: '1' } } }");
+    assert!(claim.is_some() && file.contains("appendonly no\n") && !file.contains("save") && !file.contains("maxmemory"), "{file}");
+    assert_eq!(kept["spec"]["volumes"][2]["persistentVolumeClaim"]["claimName"], "cache-redis-data");
+    assert_eq!(container(&kept)["resources"], json!({ "limits": { "cpu": "1" } }));
+    let (file, ..) = of("{ resources: { limits: { memory: 1G } } }");
+    assert!(file.ends_with("maxmemory 750000000\nmaxmemory-policy noeviction\n"), "nothing is lost silently: {file}");
+}
+
+#[test]
 fn what_is_not_said_is_not_there() {
     let spec = "{ config: {}, autoscaling: { maxReplicas: 3 }, serviceAccount: { name: mine }, networkPolicy: {}, monitoring: { serviceMonitor: {} }, expose: { ingress: { hosts: [a] } } }";
     let mut objects = objects(spec, &settings());

@@ -44,6 +44,24 @@ async fn it_tells_of_itself() {
     }
 }
 
+/// What `helm test` runs. Nothing is left of the gateway that it asks about.
+#[tokio::test]
+async fn an_installation_is_checked() {
+    let address = &cluster().operator_address;
+    let check = |user: &str| {
+        let output = cluster().operator(user, "127.0.0.1:0").args(["check", "--address", address]).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (success, told, error) = check("admin");
+    assert!(success, "{error}");
+    assert_eq!(told, format!("the operator at {address} is ready\na DbxGateway in the namespace default would be accepted\n"));
+    let gateways: kube::Api<dbx_crds::gateway::DbxGateway> = kube::Api::namespaced(cluster().admin().await, "default");
+    assert_eq!(gateways.list(&Default::default()).await.unwrap().items, []);
+    // The operator itself may not make gateways.
+    let (success, _, error) = check("operator");
+    assert!(!success && error.contains("a DbxGateway is not accepted") && error.contains("cannot create resource"), "{error}");
+}
+
 #[tokio::test]
 async fn it_ends_when_told_to() {
     let [port] = free_ports();

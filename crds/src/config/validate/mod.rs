@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
-use self::database::check_database;
+use self::database::{check_child, check_database};
 use super::{Forwarded, GatewayConfig, RedisAddress, RedisUrl, listen::network};
 
 mod auth;
@@ -72,6 +72,18 @@ impl GatewayConfig {
         self.check_addresses(&mut findings);
         self.check_listen(&mut findings);
         self.check_limits(&mut findings);
+        findings.0
+    }
+
+    /// Every mistake of a configuration that a gateway reads: those of [`Self::validate`], and what only the operator can do.
+    /// What the operator renders for its pods has none of it.
+    pub fn validate_in_gateway(&self) -> Vec<Invalid> {
+        let mut findings = Findings(self.validate());
+        for (index, database) in self.databases.iter().enumerate() {
+            if let Some(managed) = database.redis.as_ref().and_then(|redis| redis.managed.as_ref()) {
+                check_child(managed, &format!("databases[{index}]"), &mut findings);
+            }
+        }
         findings.0
     }
 

@@ -5,7 +5,7 @@ mod service;
 mod stateful_set;
 mod volume_claim;
 
-use dbx_crds::config::Managed;
+use dbx_crds::config::{Managed, Persistence};
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
@@ -20,13 +20,15 @@ pub(super) const PORT: u16 = 6379;
 const ACL_FILE: &str = "users.acl";
 
 /// What it takes, but for the Secret, which is made once and never applied.
-pub(super) fn desired(input: Input<'_>, database: &str, managed: &Managed) -> [Object; 4] {
-    let mut objects = [
-        config_map::desired(input, database),
+pub(super) fn desired(input: Input<'_>, database: &str, managed: &Managed) -> Vec<Object> {
+    let mut objects = vec![
+        config_map::desired(input, database, managed),
         service::desired(input, database),
-        stateful_set::desired(input, database),
-        volume_claim::desired(input, database, managed),
+        stateful_set::desired(input, database, managed),
     ];
+    if managed.persistence() != Persistence::None {
+        objects.push(volume_claim::desired(input, database, managed));
+    }
     for object in &mut objects {
         object.body["metadata"]["labels"][names::DATABASE] = database.into();
     }

@@ -110,13 +110,13 @@ pub fn redact(text: &str) -> String {
         clean.push_str(before);
         let id = after.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(after.len());
         let word = after.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(after.len());
+        rest = after;
+        // What begins like a key and is none may have one right behind it.
         if id < word && is_id(&after[..id]) {
             clean.push_str(&after[..=id]);
             clean.push_str("***");
-        } else {
-            clean.push_str(&after[..word]);
+            rest = &after[word..];
         }
-        rest = &after[word..];
     }
     clean.push_str(rest);
     clean
@@ -222,6 +222,7 @@ mod tests {
             (text, "dbx_0123456789abcdef_***".to_owned()),
             (&format!("a \"{text}\", {text}ä"), "a \"dbx_0123456789abcdef_***\", dbx_0123456789abcdef_***ä".to_owned()),
             (&text[..40], "dbx_0123456789abcdef_***".to_owned()),
+            (&format!("dbx_019f8{text}"), "dbx_019f8dbx_0123456789abcdef_***".to_owned()),
             ("dbx_", "dbx_".to_owned()),
             ("dbx_calls_total dbx_shop_web", "dbx_calls_total dbx_shop_web".to_owned()),
             ("dbx_word, and dbx", "dbx_word, and dbx".to_owned()),

@@ -7,7 +7,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     desired::{Kind, Object},
@@ -18,15 +18,20 @@ use crate::{
 const REPLICAS: &str = "dbx-operator-replicas";
 
 /// Has somebody else own the replicas of an autoscaled Deployment, unless that is so already. A Deployment that does not exist
-/// begins with the fewest pods. The API server is asked each time: what is known here may be a Deployment that was just deleted.
+/// begins with the fewest pods; one that does is named by its uid. The API server is asked each time: what is known here may be a
+/// Deployment that was just deleted.
 pub(crate) async fn hand_over(client: &Client, gateway: &DbxGateway, objects: &mut [Object]) -> kube::Result<()> {
     let deployment = objects.iter_mut().find(|object| object.kind == Kind::Deployment);
     let Some(object) = deployment.filter(|_| gateway.spec.autoscaling.is_some()) else { return Ok(()) };
     let api: Api<Deployment> = Api::namespaced(client.clone(), &gateway.namespace().unwrap_or_default());
     let Some(live) = api.get_opt(&object.name).await? else {
         object.body["spec"]["replicas"] = json!(gateway.spec.replicas());
+        forget(&mut object.body["metadata"], "uid");
         return Ok(());
     };
+    // It says nothing of replicas, so it must not make one anew that somebody deletes in the meantime.
+    forget(&mut object.body["spec"], "replicas");
+    object.body["metadata"]["uid"] = json!(live.uid());
     if owns_replicas(&live) {
         let replicas = live.spec.as_ref().and_then(|spec| spec.replicas);
         let body = json!({
@@ -39,6 +44,17 @@ pub(crate) async fn hand_over(client: &Client, gateway: &DbxGateway, objects: &m
         api.patch_metadata(&object.name, &PatchParams::apply(REPLICAS).force(), &Patch::Apply(body)).await?;
     }
     Ok(())
+}
+
+fn forget(section: &mut Value, field: &str) {
+    if let Some(section) = section.as_object_mut() {
+        section.remove(field);
+    }
+}
+
+/// Whether a Deployment was deleted since it was looked at.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 fn owns_replicas(deployment: &Deployment) -> bool {

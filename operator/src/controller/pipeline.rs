@@ -161,7 +161,12 @@ async fn program(
         }
     }
     scaling::hand_over(client, gateway, &mut objects).await?;
-    if let Err(Refused { kind, name, error }) = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await {
+    let mut applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+    if matches!(&applied, Err(Refused { kind: Kind::Deployment, error, .. }) if scaling::is_gone(error)) {
+        scaling::hand_over(client, gateway, &mut objects).await?;
+        applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+    }
+    if let Err(Refused { kind, name, error }) = applied {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
     }

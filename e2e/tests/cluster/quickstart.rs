@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     case::case,
     suite::{say, suite},
-    world::World,
+    world::{DEADLINE, World},
 };
 
 /// How long a gateway may take from `kubectl apply` to Ready.
@@ -38,8 +38,14 @@ fn the_quickstart_is_ready_within_a_minute_and_serves() {
         let url = format!("{}/api/v1/redis/strings/greeting", status.url.context("no URL")?);
         let key =
             json!({ "name": "token", "secret": { "secretName": "quickstart-key", "items": [{ "key": "DBX_TOKEN", "path": "token" }] } });
-        let (code, body) = world.call_inside("GET", &url, "").await?;
-        ensure!(code == 401, "without a key: {code} {body}");
+        // A node may not know the new Service yet; until it does, its address leads to who had it before.
+        world
+            .until("a call without a key being refused", DEADLINE, async || {
+                let (code, body) = world.call_inside("GET", &url, "").await?;
+                ensure!(code == 401, "without a key: {code} {body}");
+                Ok(())
+            })
+            .await;
         let (code, body) = world.call_inside_as("PUT", &url, &json!({ "value": "hello" }).to_string(), &key).await?;
         ensure!((200..300).contains(&code), "{code} {body}");
         let (code, body) = world.call_inside_as("GET", &url, "", &key).await?;

@@ -112,6 +112,9 @@ pub struct GatewayConfig {
     pub workers: Option<i32>,
 }
 
+/// Names that no database can have, since the API has these words in their place.
+pub const RESERVED: &[&str] = &["keys", "whoami", "ws"];
+
 /// One database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -5,7 +5,7 @@ use kube::CustomResourceExt;
 
 use super::DbxGateway;
 use crate::{
-    config::{Managed, Persistence},
+    config::{Managed, Persistence, RESERVED},
     schema::{Rule, definition, rule},
 };
 
@@ -33,7 +33,7 @@ pub const RULES: &[Rule] = &[
         "!has(self.listen) || (!has(self.listen.data) && !has(self.listen.operations))",
         "listen.data and listen.operations are set by the operator, together with the ports of the pod",
     ),
-    rule(DATABASE, "!(self.name in ['whoami', 'ws'])", "`whoami` and `ws` are words of the API itself"),
+    rule(DATABASE, "!(self.name in RESERVED)", "the name of a database is none of the words of the API itself: `keys`, `whoami`, `ws`"),
     rule(DATABASE, "has(self.redis)", "the kind of database has to be said: `redis`"),
     rule(
         REDIS,
@@ -138,6 +138,7 @@ pub fn crd() -> CustomResourceDefinition {
     // Items keep their identity by name, which lets a rule compare an item with what it was.
     definition(DbxGateway::crd(), RULES, &[DATABASES], |rule| {
         rule.replace("DEFAULT_STORAGE", Managed::DEFAULT_STORAGE)
+            .replace("RESERVED", &format!("{RESERVED:?}"))
             .replace("DEFAULT_PERSISTENCE", Persistence::default().name())
             .replace("MIN_MEMORY", Managed::MIN_MEMORY)
     })

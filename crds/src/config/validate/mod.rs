@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, net::SocketAddr};
 
 use self::database::{check_child, check_database};
-use super::{Forwarded, GatewayConfig, RedisAddress, RedisUrl, listen::network};
+use super::{Forwarded, GatewayConfig, RESERVED, RedisAddress, RedisUrl, listen::network};
 
 mod auth;
 mod database;
@@ -56,7 +56,7 @@ impl GatewayConfig {
             if !is_name(&database.name, 20) {
                 findings.add(format!("{path}.name"), "expected lower-case letters, digits and `-`, starting with a letter, at most 20");
             }
-            if matches!(database.name.as_str(), "keys" | "whoami" | "ws") {
+            if RESERVED.contains(&database.name.as_str()) {
                 findings.add(format!("{path}.name"), format!("`{}` is a word of the API itself", database.name));
             }
             if !names.insert(&database.name) {

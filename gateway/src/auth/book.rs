@@ -53,14 +53,14 @@ impl Book {
     pub(super) fn read(text: &str, roster: &Roster, before: Option<&Self>) -> Result<Self, String> {
         let file = KeyFile::read(text).map_err(|mistakes| {
             let more = mistakes.len().saturating_sub(TOLD);
-            let told: Vec<_> = mistakes.iter().take(TOLD).map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect();
+            let told: Vec<_> = mistakes.iter().take(TOLD).map(ToString::to_string).collect();
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            told.join("; ").trim_start_matches(": ").to_owned() + &more
+            told.join("; ") + &more
         })?;
         let mut keys = HashMap::with_capacity(file.keys.len());
         for key in file.keys {
-            let known = before.and_then(|book| book.keys.get(&key.id)).filter(|entry| entry.key == key);
-            let identity = match known {
+            let old = before.and_then(|book| book.keys.get(&key.id));
+            let identity = match old.filter(|entry| entry.key == key) {
                 Some(entry) => entry.identity.clone(),
                 None => match roster.identity(key.identity(), Vec::new(), key.expires.map(|time| time.value()), &key.grants) {
                     Ok(identity) => identity,
@@ -71,7 +71,7 @@ impl Book {
                     }
                 },
             };
-            let used = before.and_then(|book| book.keys.get(&key.id)).map_or(0, |entry| entry.used.load(Relaxed));
+            let used = old.map_or(0, |entry| entry.used.load(Relaxed));
             keys.insert(key.id.clone(), Entry { key, identity, used: AtomicU64::new(used) });
         }
         for (id, entry) in before.into_iter().flat_map(|book| &book.keys) {

@@ -241,8 +241,13 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 
 /// The credential among the subprotocols that the client of a WebSocket offers.
 fn offered(headers: &HeaderMap) -> Option<&str> {
+    subprotocols(headers).find_map(|name| name.strip_prefix(SUBPROTOCOL))
+}
+
+/// The subprotocols that the client of a WebSocket offers.
+pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).find_map(|name| name.trim().strip_prefix(SUBPROTOCOL))
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 fn refused(detail: &'static str) -> Error {

@@ -36,7 +36,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    auth::Identity,
+    auth::{Identity, gate::subprotocols},
     error::{Code, Delivery, Error},
     worker::Worker,
 };
@@ -135,7 +135,7 @@ impl Opening {
         if shared.drain.is_draining() {
             return Err(Error::backend(Code::Unavailable, "the gateway is about to stop", Delivery::NotSent, true));
         }
-        if offers(parts) {
+        if subprotocols(&parts.headers).any(|name| name == PROTOCOL) {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
         }
         let id = id.to_str().unwrap_or_default().to_owned();
@@ -163,9 +163,4 @@ async fn stream(upgrade: OnUpgrade, worker: &Worker, most: Option<usize>) -> Opt
         stream.read_at_most(most);
     }
     Some(WebSocketStream::from_partially_read(TokioIo::new(stream), read, Role::Server, Some(config)).await)
-}
-
-fn offers(parts: &Parts) -> bool {
-    let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    offered.flat_map(|list| list.split(',')).any(|name| name.trim() == PROTOCOL)
 }

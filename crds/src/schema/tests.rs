@@ -1,9 +1,10 @@
 //! What holds of every definition.
 
+use json_patch::merge;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Rule;
 
@@ -103,22 +104,6 @@ impl Subject {
         let generated = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
         let stored: Value = serde_yaml::from_str(&std::fs::read_to_string(&generated).unwrap()).unwrap();
         assert!(stored == serde_json::to_value(&self.crd).unwrap(), "{generated} is stale; `make generate` writes it");
-    }
-}
-
-fn merge(into: &mut Value, change: &Value) {
-    let Value::Object(fields) = change else {
-        *into = change.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (name, value) in fields {
-        match value {
-            Value::Null => _ = into.as_object_mut().unwrap().remove(name),
-            value => merge(&mut into[name], value),
-        }
     }
 }
 

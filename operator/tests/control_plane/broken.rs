@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dbx_crds::gateway::DbxGateway;
+use json_patch::merge;
 use k8s_openapi::{
     api::core::v1::{Event, Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -18,7 +19,6 @@ use crate::{
     cluster::{apply, quiet},
     gateway::World,
     handover::Operator,
-    rules::merge,
 };
 
 /// Good gateways beside the broken ones.

@@ -1,6 +1,7 @@
 //! The rules of the schema, as the API server sees them.
 
 use dbx_crds::{api_key::DbxApiKey, gateway::DbxGateway};
+use json_patch::merge;
 use kube::{
     Api, Error,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -75,22 +76,6 @@ async fn check(world: &World, subject: &Subject) {
         }
         if old.is_some() {
             api.delete("a", &DeleteParams::default()).await.unwrap();
-        }
-    }
-}
-
-pub(crate) fn merge(into: &mut Value, change: &Value) {
-    let Value::Object(fields) = change else {
-        *into = change.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (name, value) in fields {
-        match value {
-            Value::Null => _ = into.as_object_mut().unwrap().remove(name),
-            value => merge(&mut into[name], value),
         }
     }
 }

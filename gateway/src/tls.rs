@@ -1,10 +1,13 @@
 //! TLS: what is read from PEM for either side of a connection, the side of a server, and who a client is by its certificate.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use dbx_crds::config::{ClientCertificates, ListenTls};
 use rustls::{
-    RootCertStore, ServerConfig,
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
@@ -82,6 +85,26 @@ pub fn roots(pem: &str, setting: &str) -> Result<RootCertStore, String> {
         roots.add(certificate).map_err(|error| format!("{setting}: {error}"))?;
     }
     Ok(roots)
+}
+
+/// The certificates of the system, which change with the image that has them.
+pub fn system() -> Arc<RootCertStore> {
+    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        let (_, ignored) = roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            tracing::warn!(ignored, errors = ?found.errors, "the system has no CA certificates");
+        }
+        Arc::new(roots)
+    };
+    SYSTEM.get_or_init(load).clone()
+}
+
+/// The beginning of the settings of a client.
+pub fn client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
+    ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())
 }
 
 /// The private key of a PEM text that stands under a setting.

@@ -10,16 +10,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::{RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
+
+use crate::tls;
 
 /// The largest document that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
@@ -35,7 +34,7 @@ pub(super) struct Document {
 }
 
 /// Gets a document. `roots` is what the server of an `https` URL is believed by, `bearer` what the gateway shows.
-pub(super) async fn get(url: &Url, roots: RootCertStore, bearer: Option<&str>) -> Result<Document, String> {
+pub(super) async fn get(url: &Url, roots: Arc<RootCertStore>, bearer: Option<&str>) -> Result<Document, String> {
     let host = url.host().ok_or("the URL has no host")?;
     let port = url.port_or_known_default().ok_or("the URL has no port")?;
     let connected = match host {
@@ -52,9 +51,7 @@ pub(super) async fn get(url: &Url, roots: RootCertStore, bearer: Option<&str>) -
         Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
         Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let config = tls::client()?.with_root_certificates(roots).with_no_client_auth();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     exchange(stream.map_err(|error| format!("no TLS with the server: {error}"))?, url, bearer).await
 }
@@ -108,21 +105,4 @@ pub(super) fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.to_ascii_lowercase();
     let seconds = directives.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="))?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-/// The certificates of a text in PEM.
-pub(super) fn roots(pem: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| "holds something that is no certificate in PEM")?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() { Err("holds no certificate in PEM".into()) } else { Ok(roots) }
-}
-
-/// The certificates of the system, as they are now.
-pub(super) fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }

@@ -89,7 +89,7 @@ impl Issuers {
                 let url = url.map_err(|error| format!("{setting}.jwksUrl: {error}"))?;
                 let ca = config.ca_from.clone();
                 if ca.is_some() {
-                    origin::roots(ca.as_ref(), secrets_dir).map_err(|message| format!("{setting}.caFrom: {message}"))?;
+                    origin::roots(ca.as_ref(), secrets_dir).map_err(|message| format!("{setting}.{message}"))?;
                 }
                 let published = Published { issuer: issuer()?, url, ca, secrets_dir: secrets_dir.to_owned() };
                 Source::Remote(Keeper::start(runtime, format!("{setting}.jwksUrl"), Origin::Published(Box::new(published)), pace))

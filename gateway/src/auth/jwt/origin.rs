@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{fetch, keys::Keys};
-use crate::config::secret;
+use crate::{config::secret, tls};
+
+/// The setting of the certificates that a server is believed by.
+const CA: &str = "caFrom";
 
 /// An issuer, as it tells of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ impl Cluster {
             let path = self.directory.join(name);
             fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
         };
-        let roots = fetch::roots(&read("ca.crt")?).map_err(|message| format!("ca.crt: {message}"))?;
+        let roots = Arc::new(tls::roots(&read("ca.crt")?, "ca.crt")?);
         fetch::get(&url, roots, Some(read("token")?.trim())).await.map_err(|message| format!("{path}: {message}"))
     }
 }
@@ -97,8 +101,8 @@ fn parse(document: &fetch::Document) -> Result<Keys, String> {
 }
 
 /// What a server is believed by: the certificates of a file, or else the system's.
-pub(super) fn roots(ca: Option<&SecretSource>, secrets_dir: &Path) -> Result<RootCertStore, String> {
-    let Some(ca) = ca else { return Ok(fetch::system_roots()) };
-    let pem = secret::read(ca, secrets_dir).map_err(|error| error.to_string())?;
-    fetch::roots(pem.reveal()).map_err(|message| format!("caFrom {message}"))
+pub(super) fn roots(ca: Option<&SecretSource>, secrets_dir: &Path) -> Result<Arc<RootCertStore>, String> {
+    let Some(ca) = ca else { return Ok(tls::system()) };
+    let pem = secret::read(ca, secrets_dir).map_err(|error| format!("{CA}: {error}"))?;
+    tls::roots(pem.reveal(), CA).map(Arc::new)
 }

@@ -1,12 +1,9 @@
 //! TLS on the way to a server. Files are read for each connection, so new ones need no restart; what is wrong with a
 //! certificate is told in words.
 
-use std::{
-    io,
-    sync::{Arc, OnceLock},
-};
+use std::{io, sync::Arc};
 
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -35,12 +32,11 @@ pub(super) async fn wrap(stream: TcpStream, host: &str, tls: &Tls, deadline: Ins
 }
 
 fn config(tls: &Tls) -> Result<ClientConfig, String> {
-    let builder =
-        ClientConfig::builder_with_provider(pem::provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let builder = match &tls.ca {
-        None => builder.with_root_certificates(system()),
-        Some(ca) => builder.with_root_certificates(pem::roots(&read(ca, CA)?, CA)?),
+    let roots = match &tls.ca {
+        None => pem::system(),
+        Some(ca) => Arc::new(pem::roots(&read(ca, CA)?, CA)?),
     };
+    let builder = pem::client()?.with_root_certificates(roots);
     let Some((certificate, key)) = &tls.certificate else { return Ok(builder.with_no_client_auth()) };
     let chain = pem::certificates(&read(certificate, CERTIFICATE)?, CERTIFICATE)?;
     let key = pem::private_key(&read(key, KEY)?, KEY)?;
@@ -49,21 +45,6 @@ fn config(tls: &Tls) -> Result<ClientConfig, String> {
 
 fn read(text: &Text, setting: &str) -> Result<String, String> {
     text().map_err(|message| format!("{setting}: {message}"))
-}
-
-/// The certificates of the system, which change with the image that has them.
-fn system() -> Arc<RootCertStore> {
-    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let load = || {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (_, ignored) = roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            tracing::warn!(ignored, errors = ?found.errors, "the system has no CA certificates");
-        }
-        Arc::new(roots)
-    };
-    SYSTEM.get_or_init(load).clone()
 }
 
 fn refused(error: &io::Error) -> Refused {

@@ -10,7 +10,8 @@ use axum::{
 
 use super::{
     Incoming,
-    call::{self, LARGE, Options},
+    call::{self, LARGE},
+    options::Options,
     precondition::{self, HASHED, Place, Preconditions},
     respond,
 };

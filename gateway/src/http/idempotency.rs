@@ -12,8 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Scope,
-    call::{self, Options},
+    Scope, call,
+    options::Options,
     request::{self, Media},
     resource, respond, taken,
 };

@@ -10,6 +10,7 @@ mod entries;
 mod events;
 mod idempotency;
 pub mod operations;
+mod options;
 mod pages;
 mod pipeline;
 mod precondition;
@@ -39,8 +40,8 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, Response, header, request::Parts},
     middleware::map_response_with_state,
 };
-use call::Options;
 use dbx_crds::config::Origins;
+use options::Options;
 use request::Media;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use resource::fuzzing;

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{
     Incoming, Scope,
-    call::{self, InFlight, Options, Sent},
+    call::{self, InFlight, Sent},
+    options::Options,
     request, respond, sizes, unknown_operation,
 };
 use crate::{

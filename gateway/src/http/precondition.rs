@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::{
     Incoming,
     atomic::{self, Commands, Expected, Outcome, Watch},
-    call::{self, Done, InFlight, Options},
+    call::{self, Done, InFlight},
     compression::Coding,
+    options::Options,
     respond,
     version::Version,
 };

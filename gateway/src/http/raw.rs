@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::{
     Incoming, Scope,
-    call::{self, InFlight, LARGE, Options, Sent},
+    call::{self, InFlight, LARGE, Sent},
+    options::Options,
     request,
     request::Media,
     respond, sizes,
@@ -177,7 +178,7 @@ fn check(known: Option<operation::Id>, words: &[&[u8]], options: &Options, datab
             operation::resolve::waits(id, words)
         }
         None => {
-            call::check_place(None, options)?;
+            options.check_place(None)?;
             operation::resolve::unshareable(words)
         }
     };

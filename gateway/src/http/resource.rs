@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::{
     Incoming, bytes,
-    call::{self, InFlight, Options},
+    call::{self, InFlight},
     method_not_allowed, only_post,
+    options::Options,
     precondition::{self, Place, Preconditions},
     request,
     request::{Media, Query},
@@ -279,7 +280,7 @@ async fn parts(
     let (mut plans, mut trails) = (Vec::with_capacity(routes.len()), Vec::with_capacity(routes.len()));
     let sent = call::with_scratch(|scratch| {
         for (id, _) in &routes {
-            call::check_place(Some(*id), options)?;
+            options.check_place(Some(*id))?;
             let (plan, trail) = options.encode(scope, *id, &read.arguments(*id)?, scratch)?;
             plans.push(plan);
             trails.push(trail);

@@ -5,11 +5,7 @@ use bytes::BytesMut;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{
-    Scope,
-    call::{self, Options},
-    pipeline,
-};
+use super::{Scope, call, options::Options, pipeline};
 use crate::{
     backend::{self, Replies},
     error::Error,

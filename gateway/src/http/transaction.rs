@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::{
     Incoming, Scope,
     atomic::{self, Commands, Expected, Outcome, Watch, last_word},
-    call::{self, InFlight, Options},
+    call::{self, InFlight},
+    options::Options,
     pipeline, request,
     request::Media,
     respond, sizes,

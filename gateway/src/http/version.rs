@@ -4,7 +4,7 @@
 use axum::http::HeaderValue;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{call::Options, compression::Coding, precondition::HASHED, request::Media};
+use super::{compression::Coding, options::Options, precondition::HASHED, request::Media};
 use crate::operation::{
     self,
     arguments::{Arguments, Given},

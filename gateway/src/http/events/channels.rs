@@ -19,7 +19,7 @@ use crate::{
     backend::channels::{Event, Kind, Listener, Topic},
     error::{self, Code, Error},
     http::{
-        Incoming, call, entries, method_not_allowed,
+        Incoming, entries, method_not_allowed, options,
         request::{self, Query},
         resource::KEY_BASE64,
         respond, unknown_operation,
@@ -75,7 +75,7 @@ pub(in crate::http) async fn answer(incoming: Incoming<'_>, source: Source<'_>) 
     let mut query = request::query(&incoming.parts.uri)?;
     let mut options = Options { encoding: Encoding::Utf8, slow: Slow::Close, events: Vec::new() };
     if let Some(value) = take(&mut query, "encoding") {
-        options.encoding = call::encoding(&value)?;
+        options.encoding = options::encoding(&value)?;
     }
     options.slow = Slow::read(take(&mut query, "slow").as_deref())?;
     let channels = &incoming.database.channels;

@@ -14,9 +14,9 @@ use super::{Queue, Slow, channels, described, response, write};
 use crate::{
     error::{Code, Error},
     http::{
-        Incoming, call,
+        Incoming,
         entries::{self, Follower, Next},
-        request,
+        options, request,
     },
     operation::encode::Encoding,
 };
@@ -33,7 +33,7 @@ pub(in crate::http) fn find<'a>(path: &'a str, method: &Method, query: Option<&s
 pub(in crate::http) async fn answer(incoming: Incoming<'_>, raw: &str) -> Result<Response<Body>, Error> {
     channels::check_accept(&incoming)?;
     let mut query = request::query(&incoming.parts.uri)?;
-    let encoding = channels::take(&mut query, "encoding").map_or(Ok(Encoding::Utf8), |value| call::encoding(&value))?;
+    let encoding = channels::take(&mut query, "encoding").map_or(Ok(Encoding::Utf8), |value| options::encoding(&value))?;
     let key = channels::key(&mut query, raw)?;
     if !channels::flag(&mut query, "follow")? {
         return Err(Error::new(Code::InvalidArgument, "expected `true`, or nothing").param("follow"));

@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{
     super::{
         Scope,
-        call::{self, InFlight, Options, Queued, Sent},
+        call::{self, InFlight, Queued, Sent},
+        options::Options,
         pipeline, raw, transaction, unknown_operation,
     },
     frame::{self, Frame, Id, Read},

@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     super::{
-        call::Options,
         entries::{self, Follower, Next},
+        options::Options,
         request,
     },
     FOREVER,

@@ -31,7 +31,7 @@ use tokio_tungstenite::{
 
 use self::{call::Caller, greeting::Guest, task::Socket};
 use super::{
-    call::Options,
+    options::Options,
     request::{self, Media},
     stream::Stream,
 };

@@ -12,7 +12,8 @@ use tokio::{
 
 use super::{
     super::{
-        call::{self, InFlight, Options},
+        call::{self, InFlight},
+        options::Options,
         pipeline,
     },
     call::{Answer, Caller, join, open},

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{
-        call::Options,
         events::{Slow, channels::check_notifications},
+        options::Options,
         request,
     },
     call::{Caller, open},

@@ -17,7 +17,7 @@ WORKDIR /src
 COPY . .
 ARG PROFILE=release
 # What cargo downloads and compiles stays between builds, so that a change here compiles the workspace alone.
-# `sharing=locked`: the two images compile one after the other, and the second finds what the first has built.
+# `sharing=locked`: the two images compile one after the other.
 
 FROM build AS build-gateway
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \

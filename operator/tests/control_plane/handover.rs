@@ -36,20 +36,36 @@ impl Operator {
     }
 
     pub(crate) fn on(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
-        let [port] = free_ports();
-        let address = format!("127.0.0.1:{port}");
+        let address = Self::free_address();
         let mut command = cluster.operator(user, &address);
-        let process = command.args(arguments).stderr(Stdio::null()).spawn().unwrap();
-        Self { process, address }
+        command.args(arguments);
+        Self::run(command, address)
     }
 
     /// One that reaches the API server another way.
     pub(crate) fn through(kubeconfig: &std::path::Path, arguments: &[&str]) -> Self {
-        let [port] = free_ports();
-        let address = format!("127.0.0.1:{port}");
+        let address = Self::free_address();
         let mut command = quiet().operator("admin", &address);
-        let process = command.env("KUBECONFIG", kubeconfig).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        command.env("KUBECONFIG", kubeconfig).args(arguments);
+        Self::run(command, address)
+    }
+
+    /// One that serves its probes and metrics there.
+    pub(crate) fn run(mut command: Command, address: String) -> Self {
+        let process = command.stderr(Stdio::null()).spawn().unwrap();
         Self { process, address }
+    }
+
+    pub(crate) fn free_address() -> String {
+        let [port] = free_ports();
+        format!("127.0.0.1:{port}")
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, metrics) = get(&self.address, "/metrics").unwrap_or_default();
+        let values = metrics.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -68,7 +84,7 @@ impl Operator {
         self.answers("/metrics", "\ndbx_operator_leader 1\n")
     }
 
-    fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.answers("/metrics", "\ndbx_operator_leader 0\n") && self.answers("/readyz", "200 OK") && self.answers("/livez", "200 OK")
     }
 
@@ -85,7 +101,7 @@ impl Drop for Operator {
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < DEADLINE, "{what} does not come true");
@@ -94,7 +110,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-async fn versions(world: &World) -> BTreeMap<String, Option<String>> {
+pub(crate) async fn versions(world: &World) -> BTreeMap<String, Option<String>> {
     let mut versions = BTreeMap::new();
     for object in world.api::<Deployment>().list(&Default::default()).await.unwrap() {
         versions.insert(format!("Deployment {}", object.name_any()), object.resource_version());

@@ -32,7 +32,7 @@ impl World {
     }
 
     /// Waits until a key has a condition with this status and reason; its message.
-    async fn key_is(&self, name: &str, condition: &str, status: &str, reason: &str) -> String {
+    pub(crate) async fn key_is(&self, name: &str, condition: &str, status: &str, reason: &str) -> String {
         let message = Mutex::new(String::new());
         self.until(&format!("{name} having {condition}={status}/{reason}"), async || {
             let key = self.api::<DbxApiKey>().get(name).await.unwrap();

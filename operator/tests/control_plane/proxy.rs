@@ -18,8 +18,10 @@ use tokio::sync::watch;
 /// What is wrong with the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// Nothing gets through.
+    /// Nobody takes a connection.
     Gone,
+    /// Connections are taken, and nothing is ever answered.
+    Silent,
     /// Every second request is answered with this status.
     Every2nd(u16),
     /// Watches end as soon as they begin.
@@ -61,6 +63,13 @@ impl Proxy {
         let (seen, ends) = (traffic.clone(), broken.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                {
+                    let mut traffic = seen.lock().unwrap();
+                    if traffic.trouble == Some(Trouble::Gone) {
+                        traffic.requests += 1;
+                        continue;
+                    }
+                }
                 let (client, seen, mut end) = (client.clone(), seen.clone(), ends.subscribe());
                 let service = service_fn(move |request| forward(request, client.clone(), seen.clone()));
                 // A connection ends with whoever is killed.
@@ -137,7 +146,9 @@ fn instead(traffic: &Traffic, request: &hyper::http::request::Parts) -> Option<R
     }
     let watches = request.uri.query().is_some_and(|query| query.contains("watch=true"));
     match traffic.trouble? {
+        // What has got that far is answered like what nobody listens to behind a load balancer.
         Trouble::Gone => answer(502, String::new()),
+        Trouble::Silent => None,
         Trouble::Every2nd(code) => traffic.requests.is_multiple_of(2).then(|| answer(code, status(code, "Trouble").to_string()))?,
         Trouble::ClosedWatches => watches.then(|| answer(200, String::new()))?,
         Trouble::OldWatches => {
@@ -154,6 +165,11 @@ async fn forward(request: Request<Incoming>, client: Client, traffic: Arc<Mutex<
     let path = parts.uri.path().to_owned();
     let counts = parts.method != Method::GET && !path.contains("/leases") && !path.contains("/events");
     let what = format!("{} {path}", parts.method);
+    let is_silent = traffic.lock().unwrap().trouble == Some(Trouble::Silent);
+    if is_silent {
+        traffic.lock().unwrap().requests += 1;
+        std::future::pending::<()>().await;
+    }
     let fate = {
         let mut traffic = traffic.lock().unwrap();
         traffic.requests += 1;

@@ -15,7 +15,6 @@ use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::
 use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams},
-    runtime::controller::Action,
 };
 use serde_json::{Value, json};
 
@@ -30,6 +29,7 @@ use crate::{
     names::{self, MANAGER},
     pods, probe,
     prune::prune,
+    queue::Next,
     render::{Rendered, render},
     resolve::{self, Auth},
     retry::jittered,
@@ -41,7 +41,7 @@ use crate::{
 const TURN: Duration = Duration::from_secs(5);
 
 /// Resolve, validate, desired, apply, status.
-pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Next, Failure> {
     let asked = gateway.annotations().get(RECONCILE_AT).cloned();
     if asked != notes.asked {
         notes.asked = asked;
@@ -104,8 +104,8 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     let next = next(context, notes, rejected, deployment.as_deref());
     match failure {
         Some(error) => Err(error.into()),
-        None if waiting.is_some() => Ok(Action::requeue(next.min(jittered(TURN)))),
-        None => Ok(Action::requeue(next)),
+        None if waiting.is_some() => Ok(Next::After(next.min(jittered(TURN)))),
+        None => Ok(Next::After(next)),
     }
 }
 
@@ -316,12 +316,12 @@ async fn patch_status(context: &Context, gateway: &DbxGateway, params: &PatchPar
 }
 
 /// Says of an object that cannot be read where its mistake is. It was stored past the schema; the others go on.
-pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, notes: &mut Notes) -> Result<Next, Failure> {
     let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
     let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &ApiResource::erase::<DbxGateway>(&()));
-    let Some(object) = objects.get_opt(&name).await? else { return Ok(Action::await_change()) };
+    let Some(object) = objects.get_opt(&name).await? else { return Ok(Next::Change) };
     let Some(message) = unreadable::<DbxGatewaySpec>(&object.data["spec"]) else {
-        return Ok(Action::requeue(Duration::from_secs(5)));
+        return Ok(Next::After(Duration::from_secs(5)));
     };
     let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
     readable.metadata = object.metadata.clone();
@@ -347,5 +347,5 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         context.events.publish(&readable.object_ref(&()), &before.conditions, &after.conditions).await;
     }
     notes.status = Some(after);
-    Ok(Action::requeue(jittered(context.resync)))
+    Ok(Next::After(jittered(context.resync)))
 }

@@ -11,6 +11,7 @@ mod keys;
 mod lifecycle;
 mod process;
 mod proxy;
+mod queue;
 mod redis;
 mod refusals;
 mod rights;

@@ -50,7 +50,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     }
     let rendered = render(&gateway.name_any(), &gateway.spec.config);
     let keys = match gateway.spec.config.auth.mode {
-        Some(AuthMode::Required) if !gateway.spec.paused() => Some(context.registry.file(gateway).await?),
+        Some(AuthMode::Required) => Some(context.registry.file(gateway).await?),
         _ => None,
     };
     let mut settings = context.settings.clone();
@@ -63,13 +63,16 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     settings.gateway_image = held.unwrap_or(settings.gateway_image);
     let nothing = BTreeMap::new();
     let file = desired::keys(Input { gateway, rendered: &rendered, settings: &settings, auth: &nothing, keys: keys.as_deref(), apis });
-    let (outcome, failure) = match mistakes {
-        _ if gateway.spec.paused() => (Outcome::Paused, None),
-        Some(finding) => {
+    let untouched = match mistakes {
+        _ if gateway.spec.paused() => Some(Outcome::Paused),
+        mistakes => mistakes.map(Outcome::Rejected),
+    };
+    let (outcome, failure) = match untouched {
+        Some(outcome) => {
             if let Some(file) = &file {
                 apply_keys(gateway, file, context, notes).await?;
             }
-            (Outcome::Rejected(finding), None)
+            (outcome, None)
         }
         None => program(gateway, &rendered, &settings, keys.as_deref(), apis, context, notes).await?,
     };
@@ -174,8 +177,8 @@ async fn program(
     Ok((Outcome::Programmed, None))
 }
 
-/// Of a gateway that is not accepted, its file of keys is kept up to date all the same: a key that was deleted is not taken
-/// any more.
+/// Of a gateway that is not accepted or paused, its file of keys is kept up to date all the same: a key that was deleted is
+/// not taken any more.
 async fn apply_keys(gateway: &DbxGateway, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
     let live = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
     if live.is_some_and(|live| owner_uid(&live) == gateway.uid().as_deref()) {

@@ -99,7 +99,8 @@ impl Children {
         Ok(api.get_metadata_opt(name).await?.map(|object| object.metadata))
     }
 
-    fn cached(&self, kind: Kind, namespace: &str, name: &str) -> Option<ObjectMeta> {
+    /// The same from the cache alone.
+    pub(crate) fn cached(&self, kind: Kind, namespace: &str, name: &str) -> Option<ObjectMeta> {
         if kind == Kind::Deployment {
             return self.deployment(namespace, name).map(|deployment| deployment.metadata.clone());
         }

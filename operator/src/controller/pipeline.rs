@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Failure, reason, unreadable};
 use crate::{
-    apply::{self, Refused},
+    apply::{self, Live, Refused},
     children::{Gateway, owner_uid},
     desired::{self, Apis, Input, Kind, Object, Settings, desired},
     keys::revision,
@@ -150,9 +150,10 @@ async fn program(
     let there = |object: &Object| !object.kind.is_optional() || apis.kinds.contains(&object.kind);
     let mut objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
     objects.retain(there);
-    if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
-        return Ok((Outcome::Rejected(conflict), None));
-    }
+    let live = match apply::find(children, gateway, &objects).await? {
+        Ok(live) => live,
+        Err(conflict) => return Ok((Outcome::Rejected(conflict), None)),
+    };
     if is_due(gateway, context, notes) {
         match look(gateway, context, notes).await? {
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
@@ -164,10 +165,10 @@ async fn program(
         }
     }
     scaling::hand_over(client, gateway, &mut objects).await?;
-    let mut applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+    let mut applied = apply::apply(client, children, &context.metrics, gateway, &objects, &live, notes).await;
     if matches!(&applied, Err(Refused { kind: Kind::Deployment, error, .. }) if scaling::is_gone(error)) {
         scaling::hand_over(client, gateway, &mut objects).await?;
-        applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+        applied = apply::apply(client, children, &context.metrics, gateway, &objects, &Live::new(), notes).await;
     }
     if let Err(Refused { kind, name, error }) = applied {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
@@ -180,9 +181,10 @@ async fn program(
 /// Of a gateway that is not accepted or paused, its file of keys is kept up to date all the same: a key that was deleted is
 /// not taken any more.
 async fn apply_keys(gateway: &DbxGateway, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
-    let live = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
-    if live.is_some_and(|live| owner_uid(&live) == gateway.uid().as_deref()) {
-        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, notes).await;
+    let found = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
+    if let Some(meta) = found.filter(|meta| owner_uid(meta) == gateway.uid().as_deref()) {
+        let live = Live::from([((file.kind, file.name.clone()), meta)]);
+        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, &live, notes).await;
         applied.map_err(|refused| refused.error)?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{cluster::quiet, gateway::World, handover::Operator, keys::sha256, proxy::Proxy};
 
-const GATEWAYS: usize = 60;
+const GATEWAYS: usize = 25;
 
 fn name(index: usize) -> String {
     format!("g{index:02}")

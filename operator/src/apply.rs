@@ -13,6 +13,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::{
     children::{Children, owner_uid, resource},
@@ -118,8 +119,10 @@ pub(crate) async fn apply_one(
         return Ok(());
     }
     let before = notes.applied.get(&key);
-    let outcome = send(client, &namespace, object).await;
+    let span = tracing::info_span!("apply", kind = object.kind.name(), name = object.name, result = tracing::field::Empty);
+    let outcome = send(client, &namespace, object).instrument(span.clone()).await;
     let result = if outcome.is_ok() { "applied" } else { "refused" };
+    span.record("result", result);
     metrics.applies.with_label_values(&[object.kind.name(), result]).inc();
     let meta = outcome.map_err(refused)?;
     if before.is_some_and(|before| before.desired == desired && before.resource_version != meta.resource_version) {

@@ -19,6 +19,7 @@ use kube::{
     },
 };
 use tokio::sync::watch;
+use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
     args::Run,
@@ -136,7 +137,7 @@ pub(crate) async fn run(
             probe: Duration::from_secs(args.probe),
         });
     }
-    let look = async |turn: Turn<Target>| {
+    let look = async |turn: Turn<Target>, span: Span| {
         let _running = health.start();
         let kind = turn.target.kind();
         metrics.waits.with_label_values(&[kind]).observe(turn.waited.as_secs_f64());
@@ -149,11 +150,26 @@ pub(crate) async fn run(
             },
         };
         if let Some(word) = word {
+            span.record("result", word);
             metrics.reconciles.with_label_values(&[kind, word]).inc();
             metrics.durations.with_label_values(&[kind, word]).observe(start.elapsed().as_secs_f64());
         }
         metrics.gateways.set(contexts.iter().map(|context| context.gateways.len()).sum::<usize>() as i64);
         next
+    };
+    let look = |turn: Turn<Target>| {
+        let (Target::Gateway((namespace, name)) | Target::Key((namespace, name))) = &turn.target;
+        let span = tracing::info_span!(
+            "reconcile",
+            kind = turn.target.kind(),
+            namespace,
+            name,
+            urgency = ?turn.urgency,
+            waited = turn.waited.as_secs_f64(),
+            generation = Empty,
+            result = Empty
+        );
+        look(turn, span.clone()).instrument(span)
     };
     let queue = queue::run(triggers, args.concurrency.into(), listed.complete(), stop, look);
     let discover = discovery::run(client, known, Duration::from_secs(args.discover), || registry.look_at_gateways());
@@ -228,6 +244,7 @@ async fn look((namespace, name): &Name, context: &Context) -> (Next, Option<&'st
     if gateway.meta().deletion_timestamp.is_some() {
         return (Next::Change, None);
     }
+    Span::current().record("generation", gateway.meta().generation);
     match reconcile(&gateway, &key, context).await {
         Ok(next) => (next, Some("ok")),
         Err(error) => {

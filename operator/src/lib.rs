@@ -33,3 +33,4 @@ mod rollouts;
 mod route;
 mod scaling;
 mod scope;
+mod traces;

@@ -17,6 +17,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tracing::{Instrument, info_span};
 
 use super::{Context, Failure, reason, unreadable};
 use crate::{
@@ -87,7 +88,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     };
     let exposed = route::exposed(&context.client, gateway, apis, outcome == Outcome::Programmed).await?;
     let deployment = rollout(gateway, context, notes);
-    ask_pods(gateway, deployment.as_deref(), context, notes).await?;
+    ask_pods(gateway, deployment.as_deref(), context, notes).instrument(info_span!("probe")).await?;
     let answers = notes.answers.as_ref();
     let observation = Observation {
         outcome,
@@ -103,7 +104,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     if waiting.is_none() && deployment.as_deref().is_some_and(is_complete) {
         context.rollouts.end(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
     }
-    write_status(gateway, &observation, context, notes).await?;
+    write_status(gateway, &observation, context, notes).instrument(info_span!("status")).await?;
     let next = next(context, notes, rejected, deployment.as_deref());
     match failure {
         Some(error) => Err(error.into()),
@@ -155,7 +156,7 @@ async fn program(
         Err(conflict) => return Ok((Outcome::Rejected(conflict), None)),
     };
     if is_due(gateway, context, notes) {
-        match look(gateway, context, notes).await? {
+        match look(gateway, context, notes).instrument(info_span!("resolve")).await? {
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
@@ -174,7 +175,7 @@ async fn program(
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
     }
-    prune(client, children, &context.metrics, gateway, &objects).await?;
+    prune(client, children, &context.metrics, gateway, &objects).instrument(info_span!("prune")).await?;
     Ok((Outcome::Programmed, None))
 }
 

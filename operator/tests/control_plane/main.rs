@@ -18,4 +18,5 @@ mod rights;
 mod rules;
 mod server;
 mod surroundings;
+mod traces;
 mod tug;

@@ -11,7 +11,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     args::{Definition, Run},
@@ -20,6 +25,7 @@ use crate::{
     listed::Listed,
     metrics::Metrics,
     pace::Pace,
+    traces::Traces,
 };
 
 /// How long what was begun may take to end. Kubernetes waits for 30 s.
@@ -30,15 +36,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// When it cannot start, or something it cannot do without ended.
 pub fn run(args: Run) -> anyhow::Result<()> {
-    log(args.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(operate(args))
+    let traces = Traces::begin(runtime.handle())?;
+    log(args.log, traces.as_ref());
+    runtime.block_on(async {
+        let result = operate(args).await;
+        if let Some(traces) = traces {
+            traces.end().await;
+        }
+        result
+    })
 }
 
-fn log(level: tracing::Level) {
+fn log(level: tracing::Level, traces: Option<&Traces>) {
     // What the client sees go wrong is logged once, by whoever deals with it.
     let filter = EnvFilter::new(format!("{level},kube_client::client::builder=off"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_span_list(false).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    // Spans are for traces alone.
+    let lines = lines.with_writer(std::io::stderr).with_filter(filter.and(filter_fn(|meta| meta.is_event())));
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
 }
 
 async fn operate(args: Run) -> anyhow::Result<()> {

@@ -1,7 +1,10 @@
 //! Writes what should exist: server-side apply, forced, and only after a look that nothing foreign has the name. What was
 //! applied and has not changed since is left alone.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use dbx_crds::gateway::{DbxGateway, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,6 +13,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::{
     children::{Children, owner_uid, resource},
@@ -28,17 +32,22 @@ pub(crate) struct Refused {
     pub(crate) error: kube::Error,
 }
 
-/// The first of the objects whose name belongs to somebody else.
-pub(crate) async fn conflict(children: &Children, gateway: &DbxGateway, objects: &[Object]) -> kube::Result<Option<Finding>> {
+/// The metadata of objects as it was found, which the cache may have a newer one of.
+pub(crate) type Live = HashMap<(Kind, String), ObjectMeta>;
+
+/// Looks which of the objects exist; the first whose name belongs to somebody else ends it.
+pub(crate) async fn find(children: &Children, gateway: &DbxGateway, objects: &[Object]) -> kube::Result<Result<Live, Finding>> {
     let namespace = gateway.namespace().unwrap_or_default();
+    let mut live = Live::new();
     for object in objects {
-        if let Some(meta) = children.find(object.kind, &namespace, &object.name).await?
-            && !is_ours(gateway, object.kind, &meta)
-        {
-            return Ok(Some(foreign(object.kind.name(), &namespace, &object.name)));
+        if let Some(meta) = children.find(object.kind, &namespace, &object.name).await? {
+            if !is_ours(gateway, object.kind, &meta) {
+                return Ok(Err(foreign(object.kind.name(), &namespace, &object.name)));
+            }
+            live.insert((object.kind, object.name.clone()), meta);
         }
     }
-    Ok(None)
+    Ok(Ok(live))
 }
 
 /// What is said about a name that belongs to somebody else.
@@ -69,11 +78,12 @@ pub(crate) async fn apply(
     metrics: &Metrics,
     gateway: &DbxGateway,
     objects: &[Object],
+    live: &Live,
     notes: &mut Notes,
 ) -> Result<(), Refused> {
     notes.applied.retain(|(kind, name), _| objects.iter().any(|object| object.kind == *kind && object.name == *name));
     for object in objects {
-        apply_one(client, children, metrics, gateway, object, notes).await?;
+        apply_one(client, children, metrics, gateway, object, live, notes).await?;
     }
     Ok(())
 }
@@ -85,13 +95,14 @@ pub(crate) async fn apply_one(
     metrics: &Metrics,
     gateway: &DbxGateway,
     object: &Object,
+    live: &Live,
     notes: &mut Notes,
 ) -> Result<(), Refused> {
     let namespace = gateway.namespace().unwrap_or_default();
     let refused = |error| Refused { kind: object.kind, name: object.name.clone(), error };
     let key = (object.kind, object.name.clone());
     let desired = hash(&object.body);
-    let live = children.find(object.kind, &namespace, &object.name).await.map_err(refused)?;
+    let live = children.cached(object.kind, &namespace, &object.name).or_else(|| live.get(&key).cloned());
     let before = notes.applied.get(&key);
     if let (Some(before), Some(live)) = (before, &live)
         && before.desired == desired
@@ -108,8 +119,10 @@ pub(crate) async fn apply_one(
         return Ok(());
     }
     let before = notes.applied.get(&key);
-    let outcome = send(client, &namespace, object).await;
+    let span = tracing::info_span!("apply", kind = object.kind.name(), name = object.name, result = tracing::field::Empty);
+    let outcome = send(client, &namespace, object).instrument(span.clone()).await;
     let result = if outcome.is_ok() { "applied" } else { "refused" };
+    span.record("result", result);
     metrics.applies.with_label_values(&[object.kind.name(), result]).inc();
     let meta = outcome.map_err(refused)?;
     if before.is_some_and(|before| before.desired == desired && before.resource_version != meta.resource_version) {

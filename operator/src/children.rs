@@ -4,7 +4,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dbx_crds::gateway::DbxGateway;
-use futures::{Stream, StreamExt, stream::SelectAll};
+use futures::{
+    Stream, StreamExt,
+    stream::{BoxStream, SelectAll},
+};
 use k8s_openapi::{
     api::apps::v1::{Deployment, DeploymentSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -26,6 +29,8 @@ use crate::{
     listed::Listed,
     metrics::Metrics,
     names,
+    news::{self, Name, Watch},
+    queue::Urgency,
     scope::Scope,
 };
 
@@ -63,8 +68,9 @@ impl Children {
         metrics: &Arc<Metrics>,
         listed: &Arc<Listed>,
         apis: &discovery::Known,
-    ) -> (Self, impl Stream<Item = ObjectRef<Gateway>> + Send + use<>) {
+    ) -> (Self, BoxStream<'static, (Name, Urgency)>) {
         let config = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
+        let watch = |kind: Kind| Watch { kind: kind.name(), metrics: metrics.clone() };
         let mut triggers = SelectAll::new();
         let mut stores = HashMap::new();
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment) {
@@ -75,12 +81,13 @@ impl Children {
                 .modify(|child: &mut Child| trim(&mut child.metadata))
                 .default_backoff()
                 .reflect(writer);
-            triggers.push(owners(noted(events, kind, scope, listed).touched_objects(), kind.name(), metrics));
+            triggers.push(news::owners(noted(events, kind, scope, listed), watch(kind), |child| gateway_of(&child.metadata)));
         }
         let (deployments, writer) = store();
         let events = watcher(scope.api::<Deployment>(client), config()).modify(trim_deployment).default_backoff().reflect(writer);
-        triggers.push(owners(noted(events, Kind::Deployment, scope, listed).touched_objects(), Kind::Deployment.name(), metrics));
-        (Self { client: client.clone(), stores, deployments }, triggers)
+        let events = noted(events, Kind::Deployment, scope, listed);
+        triggers.push(news::owners(events, watch(Kind::Deployment), |deployment| gateway_of(&deployment.metadata)));
+        (Self { client: client.clone(), stores, deployments }, triggers.boxed())
     }
 
     /// The metadata of an object: from the cache, and where that has none, from the API server.
@@ -92,7 +99,8 @@ impl Children {
         Ok(api.get_metadata_opt(name).await?.map(|object| object.metadata))
     }
 
-    fn cached(&self, kind: Kind, namespace: &str, name: &str) -> Option<ObjectMeta> {
+    /// The same from the cache alone.
+    pub(crate) fn cached(&self, kind: Kind, namespace: &str, name: &str) -> Option<ObjectMeta> {
         if kind == Kind::Deployment {
             return self.deployment(namespace, name).map(|deployment| deployment.metadata.clone());
         }
@@ -147,37 +155,12 @@ fn noted<K, S: Stream<Item = watcher::Result<watcher::Event<K>>>>(
     events.inspect(move |event| listed.note(kind.name(), &scope, event))
 }
 
-/// The gateways that changed children belong to: by owner, and where there is none, by label.
-fn owners<K>(
-    touched: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-    kind: &'static str,
-    metrics: &Arc<Metrics>,
-) -> futures::stream::BoxStream<'static, ObjectRef<Gateway>>
-where
-    K: Resource + Send + 'static,
-{
-    let metrics = metrics.clone();
-    touched
-        .filter_map(move |event| {
-            let reference = match event {
-                Ok(child) => gateway_of(child.meta()),
-                Err(error) => {
-                    metrics.watch_errors.with_label_values(&[kind]).inc();
-                    tracing::warn!(kind, error = %error, "a watch ended and is started again");
-                    None
-                }
-            };
-            std::future::ready(reference)
-        })
-        .boxed()
-}
-
-fn gateway_of(meta: &ObjectMeta) -> Option<ObjectRef<Gateway>> {
-    let namespace = meta.namespace.as_deref()?;
+/// The gateway that a child belongs to: by owner, and where there is none, by label.
+fn gateway_of(meta: &ObjectMeta) -> Option<Name> {
     let owner =
         meta.owner_references.iter().flatten().find(|owner| owner.kind == "DbxGateway" && owner.api_version.starts_with("dbx.dev/"));
     let name = owner.map(|owner| &owner.name).or_else(|| meta.labels.as_ref()?.get(names::INSTANCE))?;
-    Some(ObjectRef::new(name).within(namespace))
+    Some((meta.namespace.clone()?, name.clone()))
 }
 
 fn trim(meta: &mut ObjectMeta) {

@@ -4,28 +4,22 @@
 mod pipeline;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
-use dbx_crds::gateway::RECONCILE_AT;
-use futures::{
-    FutureExt, StreamExt,
-    channel::mpsc::{UnboundedReceiver, unbounded},
-    future::join_all,
-};
+use dbx_crds::gateway::{DbxGateway, RECONCILE_AT};
+use futures::{StreamExt, channel::mpsc::unbounded, stream::SelectAll};
 use kube::{
-    Client, Resource, ResourceExt,
-    api::DynamicObject,
+    Client, Resource,
     runtime::{
-        Controller, WatchStreamExt,
-        controller::{Action, Config, Error},
+        WatchStreamExt,
         reflector::{ObjectRef, Store, store, store::Writer},
         watcher,
     },
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
     args::Run,
@@ -38,6 +32,8 @@ use crate::{
     listed::Listed,
     memory::Memory,
     metrics::Metrics,
+    news::{self, Name, Watch, Worth},
+    queue::{self, Next, Turn},
     retry::backoff,
     rollouts::Rollouts,
     scope::Scope,
@@ -46,18 +42,16 @@ use crate::{
 /// What every reconcile may use.
 pub(crate) struct Context {
     pub(crate) client: Client,
+    pub(crate) scope: Scope,
+    pub(crate) gateways: Store<Gateway>,
     pub(crate) children: Children,
     pub(crate) settings: Settings,
     pub(crate) memory: Memory,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) listed: Arc<Listed>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) apis: discovery::Known,
     pub(crate) rollouts: Arc<Rollouts>,
-    /// How many objects are worked on at once, whatever their namespaces.
-    pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
     pub(crate) probe: Duration,
 }
@@ -94,173 +88,196 @@ pub(crate) async fn run(
     listed: Arc<Listed>,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let permits = Arc::new(Semaphore::new(args.concurrency.into()));
-    let counts: Arc<Mutex<HashMap<Scope, usize>>> = Arc::default();
-    let (reaches, inlets): (Vec<Reach>, Vec<Inlet>) = Scope::of(&args.watch_namespaces).into_iter().map(reach).unzip();
-    let registry = Arc::new(Registry::new(client.clone(), reaches));
+    let (ask, asked) = unbounded();
+    let (mut triggers, mut contexts) = (SelectAll::new(), Vec::new());
+    triggers.push(asked.boxed());
     let rollouts = Arc::new(Rollouts::new(args.max_concurrent_rollouts));
     let (known, apis) = watch::channel(None);
     let settings = Settings::new(args, client.default_namespace());
-    let mut runs = Vec::new();
-    for inlet in inlets {
-        let Inlet { scope, gateways, gateway_writer, keys, key_writer, asked_gateways, asked_keys } = inlet;
-        let (children, changed) = Children::watch(&client, &scope, &metrics, &listed, &apis);
-        let watched = watcher(scope.api::<Gateway>(&client), watcher::Config::default())
+    let watches: Vec<Watched> = Scope::of(&args.watch_namespaces).into_iter().map(Watched::new).collect();
+    let reaches = watches.iter().map(Watched::reach).collect();
+    let registry = Arc::new(Registry::new(client.clone(), reaches, ask));
+    let worker = Arc::new(Worker {
+        client: client.clone(),
+        registry: registry.clone(),
+        events: Events::new(client.clone()),
+        metrics: metrics.clone(),
+        listed: listed.clone(),
+        resync: Duration::from_secs(args.resync),
+        notes: Mutex::default(),
+    });
+    for Watched { scope, gateways, gateway_writer, keys, key_writer } in watches {
+        let (children, touched) = Children::watch(&client, &scope, &metrics, &listed, &apis);
+        triggers.push(touched.map(|(name, urgency)| (Target::Gateway(name), urgency)).boxed());
+        let events = watcher(scope.api::<Gateway>(&client), watcher::Config::default())
             .modify(|gateway| gateway.meta_mut().managed_fields = None)
             .default_backoff()
             .reflect(gateway_writer)
             .inspect({
                 let (listed, scope) = (listed.clone(), scope.clone());
                 move |event| listed.note(KIND, &scope, event)
-            })
-            .applied_objects()
-            .predicate_filter(news, Default::default());
-        let context = Arc::new(Context {
+            });
+        let changed = news::changed(events, Watch { kind: KIND, metrics: metrics.clone() }, gateways.clone(), worth);
+        triggers.push(changed.map(|(name, urgency)| (Target::Gateway(name), urgency)).boxed());
+        let changed = keys::watch(worker.clone(), scope.clone(), keys, key_writer);
+        triggers.push(changed.map(|(name, urgency)| (Target::Key(name), urgency)).boxed());
+        contexts.push(Context {
             client: client.clone(),
+            scope,
+            gateways,
             children,
             settings: settings.clone(),
             apis: apis.clone(),
             memory: Memory::default(),
             events: Events::new(client.clone()),
             metrics: metrics.clone(),
-            health: health.clone(),
-            listed: listed.clone(),
-            permits: permits.clone(),
             registry: registry.clone(),
             rollouts: rollouts.clone(),
             resync: Duration::from_secs(args.resync),
             probe: Duration::from_secs(args.probe),
         });
-        let worker = Arc::new(Worker {
-            client: client.clone(),
-            registry: registry.clone(),
-            events: Events::new(client.clone()),
-            metrics: metrics.clone(),
-            health: health.clone(),
-            listed: listed.clone(),
-            permits: permits.clone(),
-            resync: Duration::from_secs(args.resync),
-            notes: Mutex::default(),
-        });
-        runs.push(keys::run(worker, scope.clone(), keys, key_writer, asked_keys, args.concurrency, stop.clone()).boxed());
-        let counts = counts.clone();
-        let run = Controller::for_stream(watched, gateways.clone())
-            .reconcile_on(changed)
-            .reconcile_on(asked_gateways)
-            .with_config(Config::default().concurrency(args.concurrency))
-            .graceful_shutdown_on(stop.clone())
-            .run(reconcile, on_failure, context.clone())
-            .for_each(move |result| {
-                let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-                counts.insert(scope.clone(), gateways.len());
-                context.metrics.gateways.set(counts.values().sum::<usize>() as i64);
-                note(result, &context);
-                std::future::ready(())
-            });
-        runs.push(run.boxed());
     }
-    let look = discovery::run(client, known, Duration::from_secs(args.discover), || registry.look_at_gateways());
+    let look = async |turn: Turn<Target>, span: Span| {
+        let _running = health.start();
+        let kind = turn.target.kind();
+        metrics.waits.with_label_values(&[kind]).observe(turn.waited.as_secs_f64());
+        let start = Instant::now();
+        let (next, word) = match &turn.target {
+            Target::Key(name) => worker.look(name).await,
+            Target::Gateway(name) => match contexts.iter().find(|context| context.scope.covers(&name.0)) {
+                Some(context) => look(name, context).await,
+                None => return Next::Change,
+            },
+        };
+        if let Some(word) = word {
+            span.record("result", word);
+            metrics.reconciles.with_label_values(&[kind, word]).inc();
+            metrics.durations.with_label_values(&[kind, word]).observe(start.elapsed().as_secs_f64());
+        }
+        metrics.gateways.set(contexts.iter().map(|context| context.gateways.len()).sum::<usize>() as i64);
+        next
+    };
+    let look = |turn: Turn<Target>| {
+        let (Target::Gateway((namespace, name)) | Target::Key((namespace, name))) = &turn.target;
+        let span = tracing::info_span!(
+            "reconcile",
+            kind = turn.target.kind(),
+            namespace,
+            name,
+            urgency = ?turn.urgency,
+            waited = turn.waited.as_secs_f64(),
+            generation = Empty,
+            result = Empty
+        );
+        look(turn, span.clone()).instrument(span)
+    };
+    let queue = queue::run(triggers, args.concurrency.into(), listed.complete(), stop, look);
+    let discover = discovery::run(client, known, Duration::from_secs(args.discover), || registry.look_at_gateways());
     tokio::select! {
-        _ = join_all(runs) => {}
-        () = look => {}
+        () = queue => {}
+        () = discover => {}
     }
     Ok(())
 }
 
-/// The ends of what a scope's controllers read.
-struct Inlet {
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Target {
+    Gateway(Name),
+    Key(Name),
+}
+
+impl Target {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Gateway(_) => KIND,
+            Self::Key(_) => keys::KIND,
+        }
+    }
+}
+
+/// What is listed in a scope, and the ends that fill it.
+struct Watched {
     scope: Scope,
     gateways: Store<Gateway>,
     gateway_writer: Writer<Gateway>,
     keys: Store<ApiKey>,
     key_writer: Writer<ApiKey>,
-    asked_gateways: UnboundedReceiver<ObjectRef<Gateway>>,
-    asked_keys: UnboundedReceiver<ObjectRef<ApiKey>>,
 }
 
-fn reach(scope: Scope) -> (Reach, Inlet) {
-    let ((gateways, gateway_writer), (keys, key_writer)) = (store(), store());
-    // What waits in them is bounded by the number of objects times the looks that may run.
-    let ((to_gateways, asked_gateways), (to_keys, asked_keys)) = (unbounded(), unbounded());
-    let reach = Reach { scope: scope.clone(), gateways: gateways.clone(), keys: keys.clone(), to_gateways, to_keys };
-    (reach, Inlet { scope, gateways, gateway_writer, keys, key_writer, asked_gateways, asked_keys })
-}
+impl Watched {
+    fn new(scope: Scope) -> Self {
+        let ((gateways, gateway_writer), (keys, key_writer)) = (store(), store());
+        Self { scope, gateways, gateway_writer, keys, key_writer }
+    }
 
-/// Logs and counts what came of one look.
-fn note(result: Result<(ObjectRef<Gateway>, Action), Error<Failure, watcher::Error>>, context: &Context) {
-    let key = |reference: &ObjectRef<DynamicObject>| format!("{}/{}", reference.namespace.as_deref().unwrap_or_default(), reference.name);
-    match result {
-        Ok(_) => {}
-        Err(Error::ObjectNotFound(reference)) => {
-            context.memory.forget(&key(&reference));
-            let namespace = reference.namespace.as_deref().unwrap_or_default();
-            context.registry.lost(namespace, &reference.name);
-            context.rollouts.end(namespace, &reference.name);
-        }
-        Err(Error::ReconcilerFailed(error, reference)) => {
-            tracing::warn!(gateway = key(&reference), error = %error, "a gateway could not be dealt with and is tried again");
-        }
-        Err(Error::QueueError(error)) => {
-            context.metrics.watch_errors.with_label_values(&[KIND]).inc();
-            tracing::warn!(kind = KIND, error = %error, "a watch ended and is started again");
-        }
-        Err(error) => tracing::error!(error = %error, "the reconcile loop reports an error"),
+    fn reach(&self) -> Reach {
+        Reach { scope: self.scope.clone(), gateways: self.gateways.clone(), keys: self.keys.clone() }
     }
 }
 
 /// What makes a change of a gateway worth a look: not its status, which is ours.
-fn news(gateway: &Gateway) -> Option<u64> {
+fn worth(gateway: &Gateway) -> Worth {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     let meta = gateway.meta();
     (&meta.uid, meta.generation, &meta.deletion_timestamp.is_some()).hash(&mut hasher);
     meta.annotations.as_ref().and_then(|annotations| annotations.get(RECONCILE_AT)).hash(&mut hasher);
-    Some(hasher.finish())
+    Worth { sum: hasher.finish(), is_observed: gateway.0.as_ref().is_ok_and(is_observed) }
 }
 
-fn key(gateway: &Gateway) -> String {
-    format!("{}/{}", gateway.namespace().unwrap_or_default(), gateway.name_any())
+/// Whether a gateway was looked at since it was changed.
+pub(crate) fn is_observed(gateway: &DbxGateway) -> bool {
+    let observed = gateway.status.as_ref().and_then(|status| status.observed_generation);
+    observed == gateway.metadata.generation
 }
 
-async fn reconcile(gateway: Arc<Gateway>, context: Arc<Context>) -> Result<Action, Failure> {
+/// What came of a look at a gateway: when the next is due, and the word for how it ended.
+async fn look((namespace, name): &Name, context: &Context) -> (Next, Option<&'static str>) {
+    let key = format!("{namespace}/{name}");
+    let Some(gateway) = context.gateways.get(&ObjectRef::new(name).within(namespace)) else {
+        context.memory.forget(&key);
+        context.registry.lost(namespace, name);
+        context.rollouts.end(namespace, name);
+        return (Next::Change, None);
+    };
     if gateway.meta().deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return (Next::Change, None);
     }
-    context.listed.complete().await;
-    // Never closed, so always given.
-    let _permit = context.permits.acquire().await;
-    let _running = context.health.start();
-    let start = std::time::Instant::now();
-    let key = key(&gateway);
-    let mut notes = context.memory.take(&key, gateway.meta().uid.as_deref().unwrap_or_default());
+    Span::current().record("generation", gateway.meta().generation);
+    match reconcile(&gateway, &key, context).await {
+        Ok(next) => (next, Some("ok")),
+        Err(error) => {
+            tracing::warn!(gateway = key, error = %error, "a gateway could not be dealt with and is tried again");
+            let wait = backoff(context.memory.fail(&key), Duration::from_secs(1), Duration::from_secs(300));
+            (Next::Again(wait), Some("error"))
+        }
+    }
+}
+
+async fn reconcile(gateway: &Gateway, key: &str, context: &Context) -> Result<Next, Failure> {
+    let mut notes = context.memory.take(key, gateway.meta().uid.as_deref().unwrap_or_default());
     let work = async {
         match &gateway.0 {
             Ok(gateway) => {
                 // When nobody looks any more the operator ends.
                 let apis = context.apis.clone().wait_for(Option::is_some).await.ok().and_then(|apis| apis.clone()).unwrap_or_default();
-                pipeline::reconcile(gateway, &apis, &context, &mut notes).await
+                pipeline::reconcile(gateway, &apis, context, &mut notes).await
             }
-            Err(_) => pipeline::reject_unreadable(&gateway, &context, &mut notes).await,
+            Err(_) => pipeline::reject_unreadable(gateway, context, &mut notes).await,
         }
     };
     let result = match tokio::time::timeout(PATIENCE, work).await {
         // The gateway goes with its namespace.
-        Ok(Err(Failure::Api(error))) if namespace_ends(&error) => Ok(Action::await_change()),
+        Ok(Err(Failure::Api(error))) if namespace_ends(&error) => Ok(Next::Change),
         Ok(result) => result,
         Err(_) => Err(Failure::Late(PATIENCE)),
     };
     if result.is_ok() {
         notes.failures = 0;
     }
-    context.memory.put(key, notes);
-    let word = if result.is_ok() { "ok" } else { "error" };
-    context.metrics.reconciles.with_label_values(&[KIND, word]).inc();
-    context.metrics.durations.with_label_values(&[KIND, word]).observe(start.elapsed().as_secs_f64());
+    context.memory.put(key.to_owned(), notes);
     result
-}
-
-fn on_failure(gateway: Arc<Gateway>, _: &Failure, context: Arc<Context>) -> Action {
-    Action::requeue(backoff(context.memory.fail(&key(&gateway)), Duration::from_secs(1), Duration::from_secs(300)))
 }
 
 /// Whether nothing more can be made, because the namespace is being deleted.

@@ -7,6 +7,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) reconciles: IntCounterVec,
     pub(crate) durations: HistogramVec,
+    pub(crate) waits: HistogramVec,
     pub(crate) applies: IntCounterVec,
     pub(crate) drift: IntCounterVec,
     pub(crate) prunes: IntCounterVec,
@@ -39,11 +40,20 @@ impl Metrics {
             &["kind", "result"],
         )?;
         registry.register(Box::new(durations.clone()))?;
+        let waits = HistogramVec::new(
+            histogram_opts!(
+                "dbx_operator_queue_wait_seconds",
+                "How long an object waited for a look, from what made it necessary, or from when it was due.",
+                vec![0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
+            ),
+            &["kind"],
+        )?;
+        registry.register(Box::new(waits.clone()))?;
         let gateways = IntGauge::new("dbx_operator_gateways", "Gateways there are.")?;
         registry.register(Box::new(gateways.clone()))?;
         let leader = IntGauge::new("dbx_operator_leader", "1 while this operator holds the Lease and works, 0 while it waits.")?;
         registry.register(Box::new(leader.clone()))?;
-        Ok(Self { registry, reconciles, durations, applies, drift, prunes, statuses, watch_errors, gateways, leader })
+        Ok(Self { registry, reconciles, durations, waits, applies, drift, prunes, statuses, watch_errors, gateways, leader })
     }
 
     /// All of them in Prometheus' text format.

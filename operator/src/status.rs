@@ -30,7 +30,7 @@ impl Finding {
 pub enum Outcome {
     /// It was not accepted; nothing was changed.
     Rejected(Finding),
-    /// `spec.paused`: nothing was changed.
+    /// `spec.paused`: nothing was changed but which keys are taken.
     Paused,
     /// The API server took everything.
     Programmed,

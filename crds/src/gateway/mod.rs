@@ -124,7 +124,8 @@ pub struct DbxGatewaySpec {
     /// Who may make keys to this gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
-    /// Change nothing until this is `false` again. What runs goes on running, and keys go on being taken. Default: `false`.
+    /// Change nothing until this is `false` again, except which keys are taken: those that are deleted or replaced are refused
+    /// all the same. What runs goes on running. Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }

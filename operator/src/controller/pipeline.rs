@@ -15,13 +15,13 @@ use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::
 use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams},
-    runtime::controller::Action,
 };
 use serde_json::{Value, json};
+use tracing::{Instrument, info_span};
 
 use super::{Context, Failure, reason, unreadable};
 use crate::{
-    apply::{self, Refused},
+    apply::{self, Live, Refused},
     children::{Gateway, owner_uid},
     desired::{self, Apis, Input, Kind, Object, Settings, desired},
     keys::revision,
@@ -30,6 +30,7 @@ use crate::{
     names::{self, MANAGER},
     pods, probe,
     prune::prune,
+    queue::Next,
     render::{Rendered, render},
     resolve::{self, Auth},
     retry::jittered,
@@ -41,7 +42,7 @@ use crate::{
 const TURN: Duration = Duration::from_secs(5);
 
 /// Resolve, validate, desired, apply, status.
-pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Context, notes: &mut Notes) -> Result<Next, Failure> {
     let asked = gateway.annotations().get(RECONCILE_AT).cloned();
     if asked != notes.asked {
         notes.asked = asked;
@@ -50,7 +51,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     }
     let rendered = render(&gateway.name_any(), &gateway.spec.config);
     let keys = match gateway.spec.config.auth.mode {
-        Some(AuthMode::Required) if !gateway.spec.paused() => Some(context.registry.file(gateway).await?),
+        Some(AuthMode::Required) => Some(context.registry.file(gateway).await?),
         _ => None,
     };
     let mut settings = context.settings.clone();
@@ -63,13 +64,16 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     settings.gateway_image = held.unwrap_or(settings.gateway_image);
     let nothing = BTreeMap::new();
     let file = desired::keys(Input { gateway, rendered: &rendered, settings: &settings, auth: &nothing, keys: keys.as_deref(), apis });
-    let (outcome, failure) = match mistakes {
-        _ if gateway.spec.paused() => (Outcome::Paused, None),
-        Some(finding) => {
+    let untouched = match mistakes {
+        _ if gateway.spec.paused() => Some(Outcome::Paused),
+        mistakes => mistakes.map(Outcome::Rejected),
+    };
+    let (outcome, failure) = match untouched {
+        Some(outcome) => {
             if let Some(file) = &file {
                 apply_keys(gateway, file, context, notes).await?;
             }
-            (Outcome::Rejected(finding), None)
+            (outcome, None)
         }
         None => program(gateway, &rendered, &settings, keys.as_deref(), apis, context, notes).await?,
     };
@@ -84,7 +88,7 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     };
     let exposed = route::exposed(&context.client, gateway, apis, outcome == Outcome::Programmed).await?;
     let deployment = rollout(gateway, context, notes);
-    ask_pods(gateway, deployment.as_deref(), context, notes).await?;
+    ask_pods(gateway, deployment.as_deref(), context, notes).instrument(info_span!("probe")).await?;
     let answers = notes.answers.as_ref();
     let observation = Observation {
         outcome,
@@ -100,12 +104,12 @@ pub(super) async fn reconcile(gateway: &DbxGateway, apis: &Apis, context: &Conte
     if waiting.is_none() && deployment.as_deref().is_some_and(is_complete) {
         context.rollouts.end(&gateway.namespace().unwrap_or_default(), &gateway.name_any());
     }
-    write_status(gateway, &observation, context, notes).await?;
+    write_status(gateway, &observation, context, notes).instrument(info_span!("status")).await?;
     let next = next(context, notes, rejected, deployment.as_deref());
     match failure {
         Some(error) => Err(error.into()),
-        None if waiting.is_some() => Ok(Action::requeue(next.min(jittered(TURN)))),
-        None => Ok(Action::requeue(next)),
+        None if waiting.is_some() => Ok(Next::After(next.min(jittered(TURN)))),
+        None => Ok(Next::After(next)),
     }
 }
 
@@ -147,11 +151,12 @@ async fn program(
     let there = |object: &Object| !object.kind.is_optional() || apis.kinds.contains(&object.kind);
     let mut objects = desired(Input { gateway, rendered, settings, auth, keys, apis });
     objects.retain(there);
-    if let Some(conflict) = apply::conflict(children, gateway, &objects).await? {
-        return Ok((Outcome::Rejected(conflict), None));
-    }
+    let live = match apply::find(children, gateway, &objects).await? {
+        Ok(live) => live,
+        Err(conflict) => return Ok((Outcome::Rejected(conflict), None)),
+    };
     if is_due(gateway, context, notes) {
-        match look(gateway, context, notes).await? {
+        match look(gateway, context, notes).instrument(info_span!("resolve")).await? {
             Some(conflict) => return Ok((Outcome::Rejected(conflict), None)),
             None => {
                 let auth = notes.look.as_ref().map_or(&known, |look| &look.auth);
@@ -161,25 +166,26 @@ async fn program(
         }
     }
     scaling::hand_over(client, gateway, &mut objects).await?;
-    let mut applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+    let mut applied = apply::apply(client, children, &context.metrics, gateway, &objects, &live, notes).await;
     if matches!(&applied, Err(Refused { kind: Kind::Deployment, error, .. }) if scaling::is_gone(error)) {
         scaling::hand_over(client, gateway, &mut objects).await?;
-        applied = apply::apply(client, children, &context.metrics, gateway, &objects, notes).await;
+        applied = apply::apply(client, children, &context.metrics, gateway, &objects, &Live::new(), notes).await;
     }
     if let Err(Refused { kind, name, error }) = applied {
         let finding = Finding::new(Reason::ApplyFailed, format!("{} {namespace}/{name}: {}", kind.name(), reason(&error)));
         return Ok((Outcome::Failed(finding), Some(error)));
     }
-    prune(client, children, &context.metrics, gateway, &objects).await?;
+    prune(client, children, &context.metrics, gateway, &objects).instrument(info_span!("prune")).await?;
     Ok((Outcome::Programmed, None))
 }
 
-/// Of a gateway that is not accepted, its file of keys is kept up to date all the same: a key that was deleted is not taken
-/// any more.
+/// Of a gateway that is not accepted or paused, its file of keys is kept up to date all the same: a key that was deleted is
+/// not taken any more.
 async fn apply_keys(gateway: &DbxGateway, file: &Object, context: &Context, notes: &mut Notes) -> Result<(), Failure> {
-    let live = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
-    if live.is_some_and(|live| owner_uid(&live) == gateway.uid().as_deref()) {
-        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, notes).await;
+    let found = context.children.find(file.kind, &gateway.namespace().unwrap_or_default(), &file.name).await?;
+    if let Some(meta) = found.filter(|meta| owner_uid(meta) == gateway.uid().as_deref()) {
+        let live = Live::from([((file.kind, file.name.clone()), meta)]);
+        let applied = apply::apply_one(&context.client, &context.children, &context.metrics, gateway, file, &live, notes).await;
         applied.map_err(|refused| refused.error)?;
     }
     Ok(())
@@ -316,12 +322,12 @@ async fn patch_status(context: &Context, gateway: &DbxGateway, params: &PatchPar
 }
 
 /// Says of an object that cannot be read where its mistake is. It was stored past the schema; the others go on.
-pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, notes: &mut Notes) -> Result<Action, Failure> {
+pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, notes: &mut Notes) -> Result<Next, Failure> {
     let (namespace, name) = (gateway.namespace().unwrap_or_default(), gateway.name_any());
     let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &ApiResource::erase::<DbxGateway>(&()));
-    let Some(object) = objects.get_opt(&name).await? else { return Ok(Action::await_change()) };
+    let Some(object) = objects.get_opt(&name).await? else { return Ok(Next::Change) };
     let Some(message) = unreadable::<DbxGatewaySpec>(&object.data["spec"]) else {
-        return Ok(Action::requeue(Duration::from_secs(5)));
+        return Ok(Next::After(Duration::from_secs(5)));
     };
     let mut readable = DbxGateway::new(&name, DbxGatewaySpec::default());
     readable.metadata = object.metadata.clone();
@@ -347,5 +353,5 @@ pub(super) async fn reject_unreadable(gateway: &Gateway, context: &Context, note
         context.events.publish(&readable.object_ref(&()), &before.conditions, &after.conditions).await;
     }
     notes.status = Some(after);
-    Ok(Action::requeue(jittered(context.resync)))
+    Ok(Next::After(jittered(context.resync)))
 }

@@ -8,10 +8,7 @@ use dbx_crds::{
 use kube::ResourceExt;
 
 use super::secrets::pending_name;
-use crate::status::Finding;
-
-/// Namespace and name.
-pub(crate) type Name = (String, String);
+use crate::{news::Name, status::Finding};
 
 /// Namespace and name of the gateway of a key.
 pub(crate) fn gateway_of(key: &DbxApiKey) -> Name {

@@ -17,14 +17,12 @@ use kube::{
     api::{PartialObjectMeta, Patch, PatchParams},
     core::DeserializeGuard,
     runtime::{
-        Controller, WatchStreamExt,
-        controller::{Action, Config, Error},
-        reflector::{ObjectRef, Store, store::Writer},
+        WatchStreamExt,
+        reflector::{Store, store::Writer},
         watcher,
     },
 };
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::{
     KIND,
@@ -40,11 +38,12 @@ use super::{
 use crate::{
     controller::{Failure, namespace_ends, reason},
     events::Events,
-    health::Health,
     listed::Listed,
     metrics::Metrics,
     names::MANAGER,
+    news::{self, Name, Watch, Worth},
     pods, probe,
+    queue::{Next, Urgency},
     retry::{backoff, jittered},
     scope::Scope,
     status::{self as gateway_status, Finding},
@@ -58,9 +57,7 @@ pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Arc<Health>,
     pub(crate) listed: Arc<Listed>,
-    pub(crate) permits: Arc<Semaphore>,
     pub(crate) resync: Duration,
     pub(crate) notes: Mutex<HashMap<String, Notes>>,
 }
@@ -84,99 +81,71 @@ const STEPS: usize = 10;
 /// Pods that are asked at once.
 const ASKED: usize = 16;
 
-/// Runs until told to stop.
-pub(crate) async fn run(
+/// Watches keys; those that have to be looked at, and how urgently.
+pub(crate) fn watch(
     worker: Arc<Worker>,
     scope: Scope,
     keys: Store<ApiKey>,
     writer: Writer<ApiKey>,
-    asked: impl Stream<Item = ObjectRef<ApiKey>> + Send + 'static,
-    concurrency: u16,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) {
-    let watched = watcher(scope.api::<ApiKey>(&worker.client), watcher::Config::default())
+) -> impl Stream<Item = (Name, Urgency)> + Send + 'static {
+    let watch = Watch { kind: KIND, metrics: worker.metrics.clone() };
+    let events = watcher(scope.api::<ApiKey>(&worker.client), watcher::Config::default())
         .modify(|key| key.meta_mut().managed_fields = None)
         .default_backoff()
         .reflect(writer)
-        .inspect({
-            let worker = worker.clone();
-            move |event| worker.saw(event, &scope)
-        })
-        .applied_objects()
-        .predicate_filter(news, Default::default());
-    Controller::for_stream(watched, keys)
-        .reconcile_on(asked)
-        .with_config(Config::default().concurrency(concurrency))
-        .graceful_shutdown_on(stop)
-        .run(reconcile, on_failure, worker.clone())
-        .for_each(|result| {
-            match result {
-                Ok(_) => {}
-                Err(Error::ObjectNotFound(gone)) => _ = worker.notes().remove(&name(gone.namespace.as_deref(), &gone.name)),
-                Err(Error::ReconcilerFailed(error, key)) => {
-                    tracing::warn!(key = name(key.namespace.as_deref(), &key.name), error = %error, "a key could not be dealt with and is tried again");
-                }
-                Err(Error::QueueError(error)) => {
-                    worker.metrics.watch_errors.with_label_values(&[KIND]).inc();
-                    tracing::warn!(kind = KIND, error = %error, "a watch ended and is started again");
-                }
-                Err(error) => tracing::error!(error = %error, "the reconcile loop reports an error"),
-            }
-            std::future::ready(())
-        })
-        .await;
-}
-
-fn name(namespace: Option<&str>, name: &str) -> String {
-    format!("{}/{name}", namespace.unwrap_or_default())
+        .inspect(move |event| worker.saw(event, &scope));
+    news::changed(events, watch, keys, worth)
 }
 
 /// What makes a change of a key worth a look: not its status, which is ours.
-fn news(key: &ApiKey) -> Option<u64> {
+fn worth(key: &ApiKey) -> Worth {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     let meta = key.meta();
     (&meta.uid, meta.generation, &meta.deletion_timestamp.is_some()).hash(&mut hasher);
     ASKED_BY.map(|asked| meta.annotations.as_ref().and_then(|annotations| annotations.get(asked))).hash(&mut hasher);
-    Some(hasher.finish())
+    let is_observed = key.0.as_ref().is_ok_and(|key| is_observed(key) && meta.deletion_timestamp.is_none());
+    Worth { sum: hasher.finish(), is_observed }
 }
 
-fn on_failure(key: Arc<ApiKey>, _: &Failure, worker: Arc<Worker>) -> Action {
-    let mut notes = worker.notes();
-    let notes = notes.entry(name(key.namespace().as_deref(), &key.name_any())).or_default();
-    notes.tries += 1;
-    Action::requeue(backoff(notes.tries - 1, Duration::from_secs(1), Duration::from_secs(300)))
-}
-
-async fn reconcile(key: Arc<ApiKey>, worker: Arc<Worker>) -> Result<Action, Failure> {
-    worker.listed.complete().await;
-    // Never closed, so always given.
-    let _permit = worker.permits.acquire().await;
-    let _running = worker.health.start();
-    let start = std::time::Instant::now();
-    let result = match &key.0 {
-        // A gateway takes it no more, from the moment that it is to go.
-        Ok(key) if key.metadata.deletion_timestamp.is_some() => {
-            worker.registry.look_at_gateway(&gateway_of(key));
-            return Ok(Action::await_change());
-        }
-        Ok(key) => match tokio::time::timeout(PATIENCE, worker.look_at(key)).await {
-            Ok(Err(Failure::Api(error))) if namespace_ends(&error) => Ok(Action::await_change()),
-            Ok(result) => result,
-            Err(_) => Err(Failure::Late(PATIENCE)),
-        },
-        Err(_) => match unreadable::reject(&worker.client, &key).await {
-            Ok(()) => Ok(Action::requeue(jittered(worker.resync))),
-            Err(error) => Err(Failure::Api(error)),
-        },
-    };
-    let word = if result.is_ok() { "ok" } else { "error" };
-    worker.metrics.reconciles.with_label_values(&[KIND, word]).inc();
-    worker.metrics.durations.with_label_values(&[KIND, word]).observe(start.elapsed().as_secs_f64());
-    result
+/// Whether a key was looked at since it was changed.
+pub(super) fn is_observed(key: &DbxApiKey) -> bool {
+    key.status.as_ref().and_then(|status| status.observed_generation) == key.metadata.generation
 }
 
 impl Worker {
+    /// What came of a look at a key: when the next is due, and the word for how it ended.
+    pub(crate) async fn look(&self, name: &Name) -> (Next, Option<&'static str>) {
+        let place = format!("{}/{}", name.0, name.1);
+        let Some(key) = self.registry.key(name) else {
+            self.notes().remove(&place);
+            return (Next::Change, None);
+        };
+        let result = match &key.0 {
+            // A gateway takes it no more, from the moment that it is to go.
+            Ok(key) if key.metadata.deletion_timestamp.is_some() => {
+                self.registry.look_at_gateway(&gateway_of(key), Urgency::Urgent);
+                return (Next::Change, None);
+            }
+            Ok(key) => match tokio::time::timeout(PATIENCE, self.look_at(key)).await {
+                Ok(Err(Failure::Api(error))) if namespace_ends(&error) => Ok(Next::Change),
+                Ok(result) => result,
+                Err(_) => Err(Failure::Late(PATIENCE)),
+            },
+            Err(_) => unreadable::reject(&self.client, &key).await.map(|()| Next::After(jittered(self.resync))).map_err(Failure::Api),
+        };
+        match result {
+            Ok(next) => (next, Some("ok")),
+            Err(error) => {
+                tracing::warn!(key = place, error = %error, "a key could not be dealt with and is tried again");
+                let mut notes = self.notes();
+                let notes = notes.entry(place).or_default();
+                notes.tries += 1;
+                (Next::Again(backoff(notes.tries - 1, Duration::from_secs(1), Duration::from_secs(300))), Some("error"))
+            }
+        }
+    }
+
     fn notes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Notes>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +163,7 @@ impl Worker {
     }
 
     /// Does what has to be done, as far as it can be done now.
-    async fn look_at(&self, key: &DbxApiKey) -> Result<Action, Failure> {
+    async fn look_at(&self, key: &DbxApiKey) -> Result<Next, Failure> {
         let gateway = self.registry.gateway(&gateway_of(key));
         let (mut failure, mut records) = (None, Vec::new());
         let Progress { outcome, wait } = match accept(key, gateway.as_ref()) {
@@ -220,13 +189,14 @@ impl Worker {
         let mut notes = self.notes();
         let notes = notes.entry(name(key.namespace().as_deref(), &key.name_any())).or_default();
         notes.tries = if matches!(outcome, Outcome::Waiting(_)) { notes.tries + 1 } else { 0 };
-        let next = match outcome {
-            Outcome::Waiting(_) => backoff(notes.tries - 1, Duration::from_millis(250), Duration::from_secs(10)),
+        Ok(match outcome {
+            Outcome::Waiting(_) => Next::Again(backoff(notes.tries - 1, Duration::from_millis(250), Duration::from_secs(10))),
             // Secrets are not watched.
-            Outcome::Refused(Refusal::Rejected(Finding { reason: Reason::SecretConflict, .. })) => jittered(CONFLICT.min(self.resync)),
-            _ => jittered(wait.map_or(self.resync, |wait| wait.min(self.resync)).max(Duration::from_millis(500))),
-        };
-        Ok(Action::requeue(next))
+            Outcome::Refused(Refusal::Rejected(Finding { reason: Reason::SecretConflict, .. })) => {
+                Next::After(jittered(CONFLICT.min(self.resync)))
+            }
+            _ => Next::After(jittered(wait.map_or(self.resync, |wait| wait.min(self.resync)).max(Duration::from_millis(500)))),
+        })
     }
 
     async fn step_by_step(&self, key: &DbxApiKey, gateway: &DbxGateway, records: &mut Vec<Record>) -> kube::Result<Progress> {
@@ -328,6 +298,10 @@ impl Worker {
         (notes.uid, notes.status) = (key.uid(), Some(after));
         Ok(())
     }
+}
+
+fn name(namespace: Option<&str>, name: &str) -> String {
+    format!("{}/{name}", namespace.unwrap_or_default())
 }
 
 /// How far a look got, and when the next is due.

@@ -13,7 +13,7 @@ mod unreadable;
 
 pub(crate) use dbx_crds::api_key::file::revision;
 
-pub(crate) use controller::{ApiKey, Worker, run};
+pub(crate) use controller::{ApiKey, Worker, watch};
 pub(crate) use registry::{Reach, Registry};
 
 /// What metrics, logs and lists call keys.

@@ -9,28 +9,33 @@ use std::{
 use dbx_crds::{api_key::DbxApiKey, gateway::DbxGateway};
 use futures::channel::mpsc::UnboundedSender;
 use kube::{
-    Client, Resource, ResourceExt,
+    Client, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 
 use super::{
-    accept::{Name, accept, gateway_of},
-    controller::ApiKey,
+    accept::{accept, gateway_of},
+    controller::{ApiKey, is_observed},
     file::{Record, render},
     secrets,
 };
-use crate::{children::Gateway, scope::Scope};
+use crate::{
+    children::Gateway,
+    controller::{self, Target},
+    news::{Name, name_of},
+    queue::Urgency,
+    scope::Scope,
+};
 
-/// What is listed in one scope, and the way to its controllers.
+/// What is listed in one scope.
 pub(crate) struct Reach {
     pub(crate) scope: Scope,
     pub(crate) gateways: Store<Gateway>,
     pub(crate) keys: Store<ApiKey>,
-    pub(crate) to_gateways: UnboundedSender<ObjectRef<Gateway>>,
-    pub(crate) to_keys: UnboundedSender<ObjectRef<ApiKey>>,
 }
 
 /// What is known of one key.
+#[derive(Clone)]
 struct Entry {
     uid: String,
     gateway: Name,
@@ -43,12 +48,10 @@ type Seen = (Option<String>, Option<i64>, Option<String>);
 pub(crate) struct Registry {
     client: Client,
     reaches: Vec<Reach>,
+    /// Has something looked at. What waits in it is bounded by the number of objects times the looks that may run.
+    ask: UnboundedSender<(Target, Urgency)>,
     entries: Mutex<HashMap<Name, Entry>>,
     seen: Mutex<HashMap<Name, Seen>>,
-}
-
-fn name_of(object: &impl Resource<DynamicType = ()>) -> Name {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,12 +59,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Registry {
-    pub(crate) fn new(client: Client, reaches: Vec<Reach>) -> Self {
-        Self { client, reaches, entries: Mutex::default(), seen: Mutex::default() }
+    pub(crate) fn new(client: Client, reaches: Vec<Reach>, ask: UnboundedSender<(Target, Urgency)>) -> Self {
+        Self { client, reaches, ask, entries: Mutex::default(), seen: Mutex::default() }
     }
 
     fn reach(&self, namespace: &str) -> Option<&Reach> {
         self.reaches.iter().find(|reach| reach.scope.covers(namespace))
+    }
+
+    /// A key, as it is now.
+    pub(super) fn key(&self, (namespace, name): &Name) -> Option<Arc<ApiKey>> {
+        self.reach(namespace)?.keys.get(&ObjectRef::new(name).within(namespace))
     }
 
     /// A gateway, when the operator sees it and can read it.
@@ -103,42 +111,39 @@ impl Registry {
         self.reaches.iter().flat_map(|reach| reach.keys.state_filter(|key| names(key))).collect()
     }
 
-    fn enter(&self, key: &DbxApiKey, records: Vec<Record>) -> bool {
+    /// How urgently the gateway has to be looked at for what is known of a key, if that is news.
+    fn enter(&self, key: &DbxApiKey, records: Vec<Record>) -> Option<Urgency> {
         let entry = Entry { uid: key.uid().unwrap_or_default(), gateway: gateway_of(key), records };
-        let mut entries = lock(&self.entries);
-        let name = name_of(key);
-        let news = entries.get(&name).is_none_or(|known| known.uid != entry.uid || known.records != entry.records);
-        entries.insert(name, entry);
-        news
+        let before = lock(&self.entries).insert(name_of(key), entry.clone());
+        let is_new = before.as_ref().is_none_or(|before| before.uid != entry.uid || before.records != entry.records);
+        // Nothing is known of any key when the operator starts.
+        let urgency = if before.is_none() && is_observed(key) { Urgency::Calm } else { Urgency::Urgent };
+        is_new.then_some(urgency)
     }
 
     /// Takes note of what is known of a key, and has the gateway looked at when that is news.
     pub(super) fn note(&self, key: &DbxApiKey, records: Vec<Record>) {
-        if self.enter(key, records) {
-            self.look_at_gateway(&gateway_of(key));
+        if let Some(urgency) = self.enter(key, records) {
+            self.look_at_gateway(&gateway_of(key), urgency);
         }
     }
 
     /// Has a gateway looked at.
-    pub(super) fn look_at_gateway(&self, (namespace, name): &Name) {
-        if let Some(reach) = self.reach(namespace) {
-            // Nobody listens only once the operator ends.
-            let _ = reach.to_gateways.unbounded_send(ObjectRef::new(name).within(namespace));
-        }
+    pub(super) fn look_at_gateway(&self, gateway: &Name, urgency: Urgency) {
+        // Nobody listens only once the operator ends.
+        let _ = self.ask.unbounded_send((Target::Gateway(gateway.clone()), urgency));
     }
 
-    /// Has every gateway looked at.
+    /// Has every gateway looked at, calmly.
     pub(crate) fn look_at_gateways(&self) {
         for reach in &self.reaches {
-            reach.gateways.state().iter().for_each(|gateway| self.look_at_gateway(&name_of(&**gateway)));
+            reach.gateways.state().iter().for_each(|gateway| self.look_at_gateway(&name_of(&**gateway), Urgency::Calm));
         }
     }
 
-    fn look_at_keys(&self, gateway: &Name) {
+    fn look_at_keys(&self, gateway: &Name, urgency: Urgency) {
         for key in self.keys_of(gateway) {
-            if let Some(reach) = self.reach(&key.namespace().unwrap_or_default()) {
-                let _ = reach.to_keys.unbounded_send(ObjectRef::from_obj(&*key));
-            }
+            let _ = self.ask.unbounded_send((Target::Key(name_of(&*key)), urgency));
         }
     }
 
@@ -148,8 +153,10 @@ impl Registry {
         let seen = (gateway.uid(), gateway.metadata.generation, revision);
         let name = name_of(gateway);
         let before = lock(&self.seen).insert(name.clone(), seen.clone());
+        // Nothing was seen of any gateway when the operator starts.
+        let urgency = if before.is_none() && controller::is_observed(gateway) { Urgency::Calm } else { Urgency::Urgent };
         if before != Some(seen) {
-            self.look_at_keys(&name);
+            self.look_at_keys(&name, urgency);
         }
     }
 
@@ -157,7 +164,7 @@ impl Registry {
     pub(crate) fn lost(&self, namespace: &str, name: &str) {
         let name = (namespace.to_owned(), name.to_owned());
         lock(&self.seen).remove(&name);
-        self.look_at_keys(&name);
+        self.look_at_keys(&name, Urgency::Urgent);
     }
 
     /// Whether the file of a revision is the one that was written last for a gateway.
@@ -170,7 +177,7 @@ impl Registry {
     pub(super) fn forget(&self, key: &Name) {
         let entry = lock(&self.entries).remove(key);
         if let Some(entry) = entry {
-            self.look_at_gateway(&entry.gateway);
+            self.look_at_gateway(&entry.gateway, Urgency::Urgent);
         }
     }
 

@@ -61,7 +61,11 @@ fn programmed(seen: &Observation<'_>) -> Verdict {
         Outcome::Rejected(_) => {
             verdict(State::False, Reason::NotAccepted, "nothing of this generation was applied, since it was not accepted")
         }
-        Outcome::Paused => verdict(State::Unknown, Reason::Paused, "spec.paused is true: nothing is changed until it is false"),
+        Outcome::Paused => verdict(
+            State::Unknown,
+            Reason::Paused,
+            "spec.paused is true: nothing is changed until it is false, except which keys are taken",
+        ),
         Outcome::Programmed => verdict(State::True, Reason::Programmed, "the API server took every object"),
         Outcome::Failed(finding) => fails(finding),
     }

@@ -20,14 +20,8 @@ test: ## Every check and every test, a Kubernetes cluster included
 e2e: ## Only the end-to-end tests on the cluster
 	@scripts/test e2e
 
-bench: ## Measure against the floor and peers, count a call's cost, try the API; writes docs/src/benchmarks.md
-	@bench/run
-	@bench/sockets
-	@bench/security
-	@bench/slow
-	@bench/operator
-	@bench/cost
-	@bench/schemathesis
+bench: ## Measure, and try the API; writes docs/src/benchmarks.md. ONLY="sockets operator" for some of bench/
+	@set -e; for part in $(or $(ONLY),run sockets security slow operator rollouts cost schemathesis); do bench/$$part; done
 
 fuzz: ## Try inputs that nobody thought of: FUZZ_SECONDS=20 for each target
 	@fuzz/run

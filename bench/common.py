@@ -24,6 +24,21 @@ def die(text):
     sys.exit(1)
 
 
+PAGE = Path(__file__).resolve().parent.parent / "docs/src/benchmarks.md"
+
+
+def write_sections(text):
+    """Puts sections into the page of figures, each in place of the one with its heading or at the end; what stands before the
+    first heading in place of what does there."""
+    def sections(whole):
+        return {part.split("\n")[0] if part.startswith("## ") else "": part.strip() for part in re.split("^(?=## )", whole, flags=re.M)}
+
+    old = sections(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    new = {heading: part for heading, part in sections(text).items() if part}
+    PAGE.write_text("\n\n".join({**old, **new}.values()) + "\n", encoding="utf-8")
+    say(f"wrote {PAGE.name}")
+
+
 def output(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
 

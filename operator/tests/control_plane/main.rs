@@ -4,6 +4,7 @@
 mod broken;
 mod cluster;
 mod crashes;
+mod definitions;
 mod faults;
 mod gateway;
 mod handover;

@@ -5,5 +5,7 @@ pub mod api_key;
 pub mod config;
 #[cfg(feature = "kube")]
 pub mod gateway;
+pub mod reference;
 #[cfg(feature = "kube")]
 pub mod schema;
+pub mod shape;

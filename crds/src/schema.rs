@@ -65,6 +65,10 @@ fn node<'a>(schema: &'a mut Value, at: &[&str]) -> &'a mut Value {
 /// Takes out what a structural schema may not hold and what would let a field have two types or a default.
 fn clean(schema: &mut Value) {
     let Value::Object(fields) = schema else { return };
+    if let Some(Value::String(description)) = fields.get_mut("description") {
+        // The lines of a doc comment are no lines of the text; an empty one begins a paragraph.
+        *description = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+    }
     fields.remove("default");
     fields.remove("nullable");
     if fields.get("additionalProperties") == Some(&Value::Bool(false)) || fields.contains_key("x-kubernetes-preserve-unknown-fields") {

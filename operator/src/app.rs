@@ -132,5 +132,13 @@ pub fn print_definitions(only: Option<Definition>) -> anyhow::Result<()> {
         text.push_str(if index == 0 { "" } else { "---\n" });
         text.push_str(&serde_yaml::to_string(crd)?);
     }
+    print(&text)
+}
+
+/// Prints a text.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("cannot print")
 }

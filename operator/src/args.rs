@@ -34,6 +34,11 @@ pub enum Command {
         /// Only this one.
         definition: Option<Definition>,
     },
+    /// Print the reference page of a definition as Markdown.
+    Reference {
+        /// Which one.
+        definition: Definition,
+    },
     /// Ask an operator whether it is ready, and the cluster whether it would take a gateway; `helm test` does. Nothing is changed.
     Check {
         /// Where the operator listens.

@@ -6,6 +6,7 @@ pub mod args;
 pub mod check;
 pub mod desired;
 pub mod names;
+pub mod reference;
 pub mod render;
 pub mod status;
 

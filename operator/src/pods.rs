@@ -1,7 +1,10 @@
 //! What pods say about themselves: why the newest one is not ready, and where the others can be asked.
 
-use dbx_crds::gateway::DbxGateway;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use dbx_crds::gateway::{
+    DbxGateway,
+    pods::{cause, is_ready},
+};
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -83,51 +86,6 @@ fn is_starting(pod: &Pod) -> bool {
     containers
         .filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref())
         .any(|reason| reason == "ContainerCreating")
-}
-
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
-}
-
-fn condition<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, Option<&'a str>)> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == name).map(|found| (found.status.as_str(), found.message.as_deref()))
-}
-
-fn cause(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let containers = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    if let Some(cause) = containers().find_map(terminated).or_else(|| containers().find_map(waiting)) {
-        return Some(cause);
-    }
-    if let Some(("False", Some(message))) = condition(pod, "PodScheduled") {
-        return Some(format!("cannot be scheduled: {message}"));
-    }
-    let reason = status.reason.as_deref().filter(|_| status.phase.as_deref() == Some("Failed"))?;
-    Some(format!("{reason}: {}", status.message.as_deref().unwrap_or_default()))
-}
-
-/// What a container said when it ended.
-fn terminated(container: &ContainerStatus) -> Option<String> {
-    let now = container.state.as_ref().and_then(|state| state.terminated.as_ref());
-    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let ended = now.or(last).filter(|ended| ended.exit_code != 0)?;
-    let said = ended.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
-    let reason = ended.reason.as_deref().unwrap_or("Error");
-    Some(match said {
-        Some(said) => format!("exited with code {}: {said}", ended.exit_code),
-        None => format!("exited with code {} ({reason}) and said nothing", ended.exit_code),
-    })
-}
-
-/// What a container waits for, when it is more than its turn.
-fn waiting(container: &ContainerStatus) -> Option<String> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"))?;
-    Some(match waiting.message.as_deref() {
-        Some(message) => format!("{reason}: {message}"),
-        None => reason.to_owned(),
-    })
 }
 
 fn cut(text: &str) -> &str {

@@ -78,13 +78,19 @@ pub(crate) struct Call {
     /// A file with the token.
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     pub(crate) token_file: Option<PathBuf>,
+    /// The CA certificates, PEM, that a gateway with TLS is believed by. Default: `ca.crt` in the Secret of its certificate.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Believe a gateway with TLS whatever it shows.
+    #[arg(long, conflicts_with = "cacert")]
+    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The gateway.
     pub(crate) name: String,
-    /// Go on with what is logged from now on, by the pods that there are now.
+    /// Go on with what is logged from now on, by pods that appear later too.
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Of the containers before the last restart.

@@ -1,9 +1,9 @@
 //! `kubectl dbx call`: a call through a port-forward. The token comes from a Secret, a file or the environment, since arguments
 //! are seen by others.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::Arc};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use dbx_crds::{
     api_key::{DbxApiKey, TOKEN},
     gateway::{DbxGateway, pods::DATA_PORT},
@@ -11,9 +11,21 @@ use dbx_crds::{
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::{Config, client::ConfigExt};
+use tokio_rustls::rustls::{
+    ClientConfig,
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
+};
 
-use crate::{args::Call, cluster::Cluster, keys, output, tunnel::Tunnel};
+use crate::{
+    args::Call,
+    cluster::Cluster,
+    keys, output,
+    tunnel::{Tls, Tunnel},
+};
 
 /// Method, path and body.
 #[derive(Debug, PartialEq)]
@@ -26,14 +38,10 @@ struct Wanted {
 pub(crate) async fn run(cluster: &Cluster, call: &Call) -> anyhow::Result<bool> {
     let gateway: DbxGateway = cluster.get(&call.name).await?;
     let wanted = wanted(call, &gateway)?;
-    ensure!(
-        gateway.spec.config.listen.tls.is_none(),
-        "{} serves TLS on its port, which `call` does not speak; `kubectl port-forward service/{0} {DATA_PORT}` and curl do",
-        call.name
-    );
     let token = token(cluster, call, &gateway).await?;
-    let pod = cluster.ready_pods(&call.name).await?.remove(0).name_any();
-    let mut tunnel = Tunnel::open(cluster, &pod, DATA_PORT).await?;
+    let tls = tls(cluster, call, &gateway).await?;
+    let pod = cluster.ready_pods(&call.name).await?.remove(0);
+    let mut tunnel = Tunnel::open(cluster, &pod, DATA_PORT, tls).await?;
     let mut request = Request::builder().method(wanted.method.as_str()).uri(&wanted.path).header("host", format!("localhost:{DATA_PORT}"));
     if !wanted.body.is_empty() {
         request = request.header("content-type", "application/json");
@@ -53,7 +61,7 @@ pub(crate) async fn run(cluster: &Cluster, call: &Call) -> anyhow::Result<bool> 
         output::write(&bytes)?;
     }
     if last != b'\n' && std::io::stdout().is_terminal() {
-        output::write(b"\n")?;
+        output::write("\n")?;
     }
     let well = status.as_u16() < 400;
     if !well {
@@ -90,18 +98,45 @@ async fn token(cluster: &Cluster, call: &Call, gateway: &DbxGateway) -> anyhow::
         (Some(name), _) => {
             let key = cluster.get::<DbxApiKey>(name).await?;
             ensure!(keys::is_of(&key, gateway), "{name} is a key to another gateway: {}", key.spec.gateway_ref.name);
-            let secret = key.spec.secret_name.as_str();
-            let (_, why) = keys::ready(&key);
-            let found: Secret = cluster.get(secret).await.with_context(|| format!("the key {name} is {why}"))?;
-            let bytes =
-                found.data.and_then(|mut data| data.remove(TOKEN)).with_context(|| format!("the Secret {secret} has no {TOKEN}"))?;
-            String::from_utf8(bytes.0).with_context(|| format!("{TOKEN} of the Secret {secret}"))?
+            let token = secret(cluster, &key.spec.secret_name, TOKEN).await;
+            String::from_utf8(token.with_context(|| format!("the key {name} is {}", keys::ready(&key).1))?)?
         }
         (None, Some(file)) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         (None, None) => std::env::var(TOKEN).unwrap_or_default(),
     };
     let token = text.trim();
     Ok((!token.is_empty()).then(|| token.to_owned()))
+}
+
+/// What believes a gateway that serves TLS: its Service's name has to be in a certificate of the right CA.
+async fn tls(cluster: &Cluster, call: &Call, gateway: &DbxGateway) -> anyhow::Result<Option<Tls>> {
+    let Some(tls) = &gateway.spec.config.listen.tls else { return Ok(None) };
+    let ca = match (&call.cacert, &tls.certificate_from.secret_key_ref) {
+        _ if call.insecure => Vec::new(),
+        (Some(file), _) => std::fs::read(file).with_context(|| file.display().to_string())?,
+        (None, Some(certificate)) => {
+            let ca = secret(cluster, &certificate.name, "ca.crt").await;
+            ca.context("by which CA the gateway is believed: say --cacert FILE, or --insecure")?
+        }
+        (None, None) => bail!("say by which CA the gateway is believed, --cacert FILE, or --insecure"),
+    };
+    let name = format!("{}.{}.svc", call.name, cluster.namespace);
+    Ok(Some((believing(&ca, call.insecure)?, name.try_into()?)))
+}
+
+/// TLS that believes who shows a certificate of a CA, or whatever is shown; as the client of Kubernetes does it.
+fn believing(ca: &[u8], insecure: bool) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut config = Config::new(hyper::Uri::from_static("https://gateway"));
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(ca).map(|found| Ok(found?.to_vec())).collect();
+    config.root_cert = Some(certificates.map_err(|error: pem::Error| anyhow!("the CA certificates: {error}"))?);
+    config.accept_invalid_certs = insecure;
+    Ok(Arc::new(config.rustls_client_config()?))
+}
+
+/// A key of a Secret.
+async fn secret(cluster: &Cluster, name: &str, key: &str) -> anyhow::Result<Vec<u8>> {
+    let data = cluster.get::<Secret>(name).await?.data;
+    Ok(data.and_then(|mut data| data.remove(key)).with_context(|| format!("the Secret {name} has no {key}"))?.0)
 }
 
 #[cfg(test)]

@@ -1,24 +1,21 @@
 //! What is read from the API server: gateways, their pods, their keys.
 
-use std::{error::Error, fmt::Debug, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use dbx_crds::{
     api_key::DbxApiKey,
-    gateway::pods::{COMPONENT, selector},
+    gateway::pods::{COMPONENT, selector, trouble},
 };
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::core::v1::{ContainerStatus, Pod},
-};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
-    Api, Client, Config, Resource, ResourceExt,
+    Api, Client, Config, Error, Resource, ResourceExt,
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
 
-use crate::{args::Target, problem::Asked};
+use crate::args::Target;
 
 /// How long the API server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,8 +35,7 @@ impl Cluster {
     pub(crate) async fn connect(target: &Target) -> anyhow::Result<Self> {
         const NONE: &str = "no cluster: neither KUBECONFIG nor ~/.kube/config names one that can be used";
         let mut config = match &target.context {
-            // Of the two places it is the kubeconfig that people meant.
-            None => Config::infer().await.map_err(|error| anyhow!("{NONE}: {}", error.source().unwrap_or(&error)))?,
+            None => Config::infer().await.context(NONE)?,
             context => {
                 let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 Config::from_custom_kubeconfig(Kubeconfig::read().context(NONE)?, &options).await.context(NONE)?
@@ -67,30 +63,26 @@ impl Cluster {
         Ok(pods)
     }
 
-    /// Pods that answer; with none, an error that says how they are.
-    pub(crate) async fn ready_pods(&self, gateway: &str) -> anyhow::Result<Vec<Pod>> {
+    /// The names of pods that answer; with none, an error that says how they are.
+    pub(crate) async fn ready_pods(&self, gateway: &str) -> anyhow::Result<Vec<String>> {
         let pods = self.pods(&self.namespace, Some(gateway)).await?;
-        let states: Vec<String> = pods.iter().map(|pod| format!("{}: {}", pod.name_any(), trouble(pod).unwrap_or_default())).collect();
-        let ready: Vec<Pod> = pods.into_iter().filter(|pod| trouble(pod).is_none()).collect();
-        match (ready.is_empty(), states.is_empty()) {
-            (false, _) => Ok(ready),
-            (true, true) => bail!("{gateway} has no pods; `kubectl dbx status {gateway}` says why"),
-            (true, false) => bail!("no pod of {gateway} is ready: {}", states.join("; ")),
+        let (ready, waiting): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| trouble(pod).is_none());
+        if ready.is_empty() && waiting.is_empty() {
+            bail!("{gateway} has no pods; `kubectl dbx status {gateway}` says why");
+        } else if ready.is_empty() {
+            let waiting = waiting.iter().map(|pod| format!("{}: {}", pod.name_any(), trouble(pod).unwrap_or_default()));
+            bail!("no pod of {gateway} is ready: {}", waiting.collect::<Vec<_>>().join("; "));
         }
+        Ok(ready.iter().map(ResourceExt::name_any).collect())
     }
 
     pub(crate) fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Something that is asked about an object of the namespace.
-    pub(crate) fn asked<'a>(&'a self, verb: &'static str, resource: &str, name: &'a str) -> Asked<'a> {
-        Asked { verb, resource: resource.to_owned(), name, namespace: &self.namespace }
-    }
-
     /// An object of the namespace.
     pub(crate) async fn get<K: Kind>(&self, name: &str) -> anyhow::Result<K> {
-        self.api::<K>().get(name).await.map_err(|error| self.asked("get", &resource::<K>(), name).failed(error))
+        self.api().get(name).await.map_err(failed).with_context(|| format!("in the namespace {}", self.namespace))
     }
 
     /// The objects of a namespace with these labels; of all namespaces when it is empty.
@@ -99,50 +91,25 @@ impl Cluster {
             "" => Api::all(self.client.clone()),
             namespace => Api::namespaced(self.client.clone(), namespace),
         };
-        let asked = Asked { verb: "list", resource: resource::<K>(), name: "", namespace };
-        Ok(api.list(&ListParams::default().labels(labels)).await.map_err(|error| asked.failed(error))?.items)
+        Ok(api.list(&ListParams::default().labels(labels)).await.map_err(failed)?.items)
     }
 }
 
-/// The plural of a kind, and its group.
-fn resource<K: Kind>() -> String {
-    format!("{}.{}", K::plural(&()), K::group(&())).trim_end_matches('.').to_owned()
+/// What went wrong, in words that say what to do about it. Of what is forbidden the API server names verb and resource.
+pub(crate) fn failed(error: Error) -> anyhow::Error {
+    match error {
+        Error::Api(status) => match (status.code, status.details.as_ref().filter(|details| !details.name.is_empty())) {
+            (401, _) => anyhow!("the API server does not know you: {}; do the credentials of your kubeconfig still hold?", status.message),
+            (404, Some(missing)) => anyhow!("no {} {}", format!("{}.{}", missing.kind, missing.group).trim_end_matches('.'), missing.name),
+            (404, None) => anyhow!("the definitions (CRDs) are not installed; `helm install dbx charts/dbx-operator` installs them"),
+            _ => anyhow!(status.message),
+        },
+        Error::Service(error) => anyhow::Error::from_boxed(error).context("the API server does not answer"),
+        error => error.into(),
+    }
 }
 
 /// The end of a pod's name, which tells it from the others of its gateway.
 pub(crate) fn short(pod: &str) -> &str {
     pod.rsplit('-').next().unwrap_or(pod)
-}
-
-/// Why a pod is not ready, if it is not.
-pub(crate) fn trouble(pod: &Pod) -> Option<String> {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return Some("is being deleted".into());
-    }
-    let status = pod.status.as_ref();
-    let conditions = || status.iter().flat_map(|status| status.conditions.iter().flatten());
-    if conditions().any(|found| found.type_ == "Ready" && found.status == "True") {
-        return None;
-    }
-    let state = container(pod).and_then(|container| container.state.as_ref());
-    let words = |reason: &Option<String>, message: &Option<String>| {
-        let words = [reason, message].map(|word| word.as_deref().unwrap_or_default().trim());
-        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ")
-    };
-    let waiting = state.and_then(|state| state.waiting.as_ref()).map(|waiting| words(&waiting.reason, &waiting.message));
-    let ended = state.and_then(|state| state.terminated.as_ref()).map(|ended| words(&ended.reason, &ended.message));
-    // Why it ended before says more than that it is started again.
-    let last = container(pod).and_then(|container| container.last_state.as_ref()?.terminated.as_ref());
-    let last = last.and_then(|last| last.message.as_deref()).map(|message| format!("; before: {}", message.trim()));
-    let unscheduled = conditions().find(|found| found.type_ == "PodScheduled" && found.status == "False");
-    let unscheduled = unscheduled.map(|found| words(&found.reason, &found.message));
-    let phase = || status.and_then(|status| status.phase.clone()).filter(|phase| phase != "Running");
-    let said = waiting.or(ended).or(unscheduled).or_else(phase).unwrap_or_else(|| "runs, and is not ready".into());
-    Some(format!("{said}{}", last.unwrap_or_default()))
-}
-
-/// The container that serves.
-pub(crate) fn container(pod: &Pod) -> Option<&ContainerStatus> {
-    let mut containers = pod.status.as_ref()?.container_statuses.as_ref()?.iter();
-    containers.find(|container| container.name == COMPONENT)
 }

@@ -5,14 +5,14 @@ use kube::ResourceExt;
 
 use crate::{
     cluster::Cluster,
-    output::{self, row, table},
+    output::{self, table},
 };
 
 pub(crate) async fn run(cluster: &Cluster, name: &str) -> anyhow::Result<bool> {
     let gateway: DbxGateway = cluster.get(name).await?;
     let keys = cluster.keys(&cluster.namespace).await?;
     let keys: Vec<&DbxApiKey> = keys.iter().filter(|key| is_of(key, &gateway)).collect();
-    output::write(render(&gateway, &keys).as_bytes())?;
+    output::write(render(&gateway, &keys))?;
     Ok(true)
 }
 
@@ -20,22 +20,20 @@ fn render(gateway: &DbxGateway, keys: &[&DbxApiKey]) -> String {
     if keys.is_empty() {
         return format!("{} has no DbxApiKeys\n", gateway.name_any());
     }
-    let mut rows = vec![row(["NAMESPACE", "NAME", "ID", "EXPIRES", "READY", "REASON"])];
+    let mut rows = "NAMESPACE\tNAME\tID\tEXPIRES\tREADY\tREASON\n".to_owned();
     for key in keys {
         let (is_ready, why) = ready(key);
-        let said = [if is_ready { "yes" } else { "no" }, &why];
-        let [namespace, name] = [key.namespace().unwrap_or_default(), key.name_any()];
         let taken = key.status.iter().flat_map(|status| &status.keys);
-        let before = rows.len();
-        for taken in taken {
-            let expires = taken.expires.as_ref().map_or_else(|| "-".into(), |time| time.0.to_string());
-            rows.push(row([&namespace, &name, &taken.id, &expires, said[0], said[1]]));
+        let mut ids: Vec<String> = taken
+            .map(|taken| format!("{}\t{}", taken.id, taken.expires.as_ref().map_or_else(|| "-".into(), |time| time.0.to_string())))
+            .collect();
+        if ids.is_empty() {
+            ids.push("none yet\t".into());
         }
-        if rows.len() == before {
-            rows.push(row([&namespace, &name, "none yet", "", said[0], said[1]]));
-        }
+        let (namespace, name, is_ready) = (key.namespace().unwrap_or_default(), key.name_any(), if is_ready { "yes" } else { "no" });
+        rows.extend(ids.iter().map(|id| format!("{namespace}\t{name}\t{id}\t{is_ready}\t{why}\n")));
     }
-    table(&rows, 0)
+    table(&rows)
 }
 
 /// Whether a key is one to a gateway.

@@ -6,7 +6,6 @@ mod cluster;
 mod keys;
 mod logs;
 mod output;
-mod problem;
 mod status;
 mod top;
 mod tunnel;

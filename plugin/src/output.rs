@@ -6,33 +6,26 @@ use std::{
 };
 
 /// Writes all of it, at once. When nobody reads any more they have seen enough, and it ends.
-pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
         result => result,
     }
 }
 
-/// What succeeded; errors are told, and do not hide it.
-pub(crate) fn kept<T>(results: Vec<anyhow::Result<T>>) -> Vec<T> {
-    let told = |error: &anyhow::Error| eprintln!("kubectl dbx: {error:#}");
-    results.into_iter().filter_map(|result| result.inspect_err(told).ok()).collect()
+/// What succeeded; an error is told, and does not hide the rest.
+pub(crate) fn kept<T>(result: anyhow::Result<T>) -> Option<T> {
+    result.inspect_err(|error| eprintln!("kubectl dbx: {error:#}")).ok()
 }
 
-/// Columns as wide as what is in them.
-pub(crate) fn table(rows: &[Vec<String>], indent: usize) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{:indent$}{}\n", "", cells.join("  ").trim_end())
+/// Lines whose cells, with tabs between them, are put into columns.
+pub(crate) fn table(text: &str) -> String {
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let line = |row: &Vec<&str>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}  ", width(column)));
+        cells.collect::<String>().trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
-}
-
-/// A row of a table.
-pub(crate) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
 }

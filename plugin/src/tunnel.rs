@@ -1,6 +1,6 @@
 //! HTTP through a port-forward to a pod.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use http_body_util::{BodyExt, Full};
@@ -12,11 +12,19 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Portforwarder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, failed};
 
 /// How long it may take to reach a pod.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What believes a server, and the name it has to have.
+pub(crate) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 
 /// A connection to a port of a pod.
 pub(crate) struct Tunnel {
@@ -26,17 +34,15 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) async fn open(cluster: &Cluster, pod: &str, port: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn open(cluster: &Cluster, pod: &str, port: u16, tls: Option<Tls>) -> anyhow::Result<Self> {
         let open = async {
-            let ports = [port];
-            let forward = cluster.api::<Pod>().portforward(pod, &ports).await;
-            let mut forward = forward.map_err(|error| cluster.asked("create", "pods/portforward", pod).failed(error))?;
+            let mut forward = cluster.api::<Pod>().portforward(pod, &[port]).await.map_err(failed)?;
             let stream = forward.take_stream(port).context("the API server forwards another port")?;
-            let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            Ok(Self { sender, _forward: forward })
+            Ok(Self { sender: speak(stream, tls).await?, _forward: forward })
         };
-        tokio::time::timeout(PATIENCE, open).await.with_context(|| format!("{pod} is not reached within {PATIENCE:?}"))?
+        let opened = tokio::time::timeout(PATIENCE, open).await.with_context(|| format!("not reached within {PATIENCE:?}"));
+        // The API server does not always say which verb is missing.
+        opened.flatten().with_context(|| format!("port-forward to {pod}, for which you need `get` and `create` on `pods/portforward`"))
     }
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
@@ -52,4 +58,21 @@ impl Tunnel {
         };
         tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("no answer within {PATIENCE:?}"))?
     }
+}
+
+/// Begins HTTP on a stream, within TLS when that is asked for.
+pub(crate) async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    tls: Option<Tls>,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    match tls {
+        None => http(stream).await,
+        Some((config, name)) => http(TlsConnector::from(config).connect(name, stream).await.context("TLS")?).await,
+    }
+}
+
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

@@ -72,14 +72,14 @@ pub struct DbxApiKeySpec {
     pub overlap: Option<Period>,
 }
 
-/// A gateway.
+/// The gateway that a key is to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayRef {
-    /// Its name.
+    /// The name of the gateway.
     #[schemars(length(min = 1, max = 40))]
     pub name: String,
-    /// Its namespace, which has to be one that lists this one in `apiKeys.allowedNamespaces`. Default: that of the key.
+    /// The namespace of the gateway, which has to be one that lists this one in `apiKeys.allowedNamespaces`. Default: that of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
@@ -92,7 +92,8 @@ pub struct DbxApiKeyStatus {
     /// The generation of `spec` that this speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, ResolvedRefs, Programmed, Ready.
+    /// What is known of it. `Accepted`: the gateway asks for credentials and takes keys of this namespace, and the Secret is nobody
+    /// else's. `ResolvedRefs`: the gateway and the databases exist. `Programmed`: the Secret holds a key that every ready pod takes. `Ready`: all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<v1::Condition>,

@@ -20,8 +20,13 @@ fn every_field_has_one_type_and_no_default() {
 }
 
 #[test]
-fn everything_a_user_writes_is_bounded_and_described() {
+fn everything_a_user_writes_is_bounded() {
     subject().check_bounds();
+}
+
+#[test]
+fn every_field_is_described() {
+    subject().check_words();
 }
 
 #[test]

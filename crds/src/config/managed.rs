@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Managed {
-    /// Size of the volume its data lives on, as a Kubernetes quantity. Kubernetes only. Default: `1Gi`.
+    /// Size of the volume its data lives on, as a Kubernetes quantity. It may grow if the StorageClass can do that; it cannot shrink.
+    /// Kubernetes only. Default: `1Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(Mi|Gi|Ti)$"))]
     pub storage: Option<String>,
-    /// Delete the volume together with the gateway. Kubernetes only. Default: `false`, which keeps the data.
+    /// Delete the volume together with the gateway. Otherwise it stays, and a gateway of the same name finds it again. Kubernetes only.
+    /// Default: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_storage: Option<bool>,
     /// The tag of the image, such as `7.2`. Another one replaces the pod and keeps the volume. Kubernetes only.
@@ -23,11 +25,12 @@ pub struct Managed {
     /// What it asks for and may use. Kubernetes only. Default: 50m of a CPU and 64Mi of memory are set aside, without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ManagedResources>,
-    /// What happens when the data has grown to 75 % of `resources.limits.memory`, which it needs. Kubernetes only.
-    /// Default: `noeviction`, which refuses writes and loses nothing.
+    /// What happens when the data has grown to 75 % of `resources.limits.memory`, which it needs. `noeviction` refuses writes, so that
+    /// nothing is lost silently; the others of Redis delete keys. Kubernetes only. Default: `noeviction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maxmemory_policy: Option<MaxmemoryPolicy>,
-    /// What of the data outlives the pod. It cannot be changed later. Kubernetes only. Default: `aof`.
+    /// What of the data outlives the pod. `aof`: every change is on disk within a second. `rdb`: snapshots, so a crash loses minutes.
+    /// `none`: no volume, and a restart begins empty. It cannot be changed later. Kubernetes only. Default: `aof`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
 }

@@ -115,7 +115,7 @@ pub struct GatewayConfig {
 /// Names that no database can have, since the API has these words in their place.
 pub const RESERVED: &[&str] = &["keys", "whoami", "ws"];
 
-/// One database.
+/// One database: its name, what it is, and what bounds the calls to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Database {

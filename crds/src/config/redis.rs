@@ -50,7 +50,7 @@ impl Redis {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackendUser {
-    /// Its name.
+    /// The name of the user, by which a grant's `backendUser` means it.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
     /// Where its password is read from.

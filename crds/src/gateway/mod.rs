@@ -50,9 +50,10 @@ pub const RECONCILE_AT: &str = "dbx.dev/reconcile-at";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DbxGatewaySpec {
-    /// The gateway's configuration: what its own file holds.
+    /// The gateway's configuration: what its own file holds. Here `auth.mode` has to be said, `listen.data` and `listen.operations` are
+    /// set by the operator, and a secret is a `secretKeyRef` or a `configMapKeyRef`.
     pub config: GatewayConfig,
-    /// How many pods. Default: `1`. Written out, it can be scaled with `kubectl scale`.
+    /// How many pods. Written out, it can be scaled with `kubectl scale`. Default: `1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
@@ -65,22 +66,22 @@ pub struct DbxGatewaySpec {
     /// What each pod asks for and may use. Default: requests of 50m CPU and 32Mi memory, no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Labels of the nodes that pods may run on.
+    /// Labels that a node has to have for pods to run on it. Default: any node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that pods bear, as in a pod.
+    /// Taints of nodes that pods bear, as in a pod. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Verbatim>,
-    /// Where pods would rather run, as in a pod.
+    /// Where pods have to run or would rather run, as in a pod. They are spread over nodes as far as that goes in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Verbatim>,
-    /// The PriorityClass of the pods.
+    /// The PriorityClass of the pods. Default: the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Annotations of the pods.
+    /// Annotations of the pods, besides those that the operator sets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
     pub pod_annotations: BTreeMap<String, String>,
@@ -88,10 +89,10 @@ pub struct DbxGatewaySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 63 }))]
     pub pod_labels: BTreeMap<String, String>,
-    /// The identity of the pods.
+    /// The identity of the pods, by which clouds and the API server know them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccount>,
-    /// More variables of the gateway's environment.
+    /// More variables of the gateway's environment, for libraries and clouds; the gateway itself is set by `config`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub extra_env: Vec<EnvironmentVariable>,
@@ -118,10 +119,10 @@ pub struct DbxGatewaySpec {
     /// Who may reach the pods, and what they may reach. Default: no NetworkPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicy>,
-    /// Who watches the gateway.
+    /// What collects the gateway's metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
-    /// Who may make keys to this gateway.
+    /// Which namespaces may make keys to this gateway, besides its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
     /// Change nothing until this is `false` again, except which keys are taken: those that are deleted or replaced are refused
@@ -144,22 +145,23 @@ pub struct ApiKeys {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// Registry and path. Default: the operator's.
+    /// Registry and path of the image. Default: those of the operator's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^[a-zA-Z0-9][-._/:a-zA-Z0-9]*$"))]
     pub repository: Option<String>,
-    /// Its tag. Default: the operator's.
+    /// The tag of the image. With a tag or a digest, an upgrade of the operator does not change the gateway's version. Default: that of
+    /// the operator's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z0-9_][-._a-zA-Z0-9]*$"))]
     pub tag: Option<String>,
-    /// Its digest, instead of a tag.
+    /// The digest of the image, instead of a tag: `sha256:` and 64 digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 160), regex(pattern = r"^sha(256|512):[a-f0-9]{64,128}$"))]
     pub digest: Option<String>,
     /// When nodes pull it. Default: the operator's setting, `IfNotPresent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
-    /// Secrets of the gateway's namespace that pulling needs.
+    /// Secrets of the gateway's namespace that pulling needs, besides those of the operator's setting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub pull_secrets: Vec<NamedRef>,
@@ -174,10 +176,10 @@ pub enum PullPolicy {
     Never,
 }
 
-/// An object of the gateway's namespace.
+/// A Secret of the gateway's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamedRef {
-    /// Its name.
+    /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -185,11 +187,11 @@ pub struct NamedRef {
 /// What a pod asks for and may use: `cpu`, `memory` and others, as quantities in quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
-    /// What the scheduler sets aside.
+    /// What the scheduler sets aside for each pod: `cpu`, `memory` and others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 32 }))]
     pub requests: BTreeMap<String, String>,
-    /// What the pod may not exceed.
+    /// What each pod may not exceed: `cpu`, `memory` and others. A limit of the CPU also sets the number of workers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = { "type": "string", "maxLength": 32 }))]
     pub limits: BTreeMap<String, String>,
@@ -205,14 +207,15 @@ pub struct Verbatim(pub Map<String, Value>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
-    /// How it is reached. Default: `ClusterIP`.
+    /// How the Service is reached: inside the cluster (`ClusterIP`), by a port of every node (`NodePort`), or through a load balancer.
+    /// Default: `ClusterIP`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ServiceType>,
-    /// Its annotations.
+    /// Annotations of the Service, such as those that a cloud's load balancer reads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
     pub annotations: BTreeMap<String, String>,
-    /// The port it listens on. Default: `3000`.
+    /// The port that the Service listens on. Default: `3000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,

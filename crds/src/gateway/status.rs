@@ -13,17 +13,20 @@ pub struct DbxGatewayStatus {
     /// The generation of `spec` that this speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, ResolvedRefs, Programmed, Available, Progressing, Exposed, BackendReachable, Ready.
+    /// What is known of it. `Accepted`: the object makes sense, and nothing foreign has the names it needs. `ResolvedRefs`: what it refers
+    /// to exists. `Programmed`: the API server took every object of this generation. `Available`: enough pods are ready. `Progressing`:
+    /// pods are being replaced; while that does not get on, with the newest failure of a pod. `Exposed`: what leads to it from outside is
+    /// in place; only when `expose` asks for it. `BackendReachable`: the databases answer. `Ready`: all of it but `Progressing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<v1::Condition>,
-    /// Pods there are.
+    /// How many pods there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Pods that are ready.
+    /// How many pods are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// The pods' label selector.
+    /// The label selector of the pods, for `kubectl scale` and autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
     /// Where the gateway is reached inside the cluster.
@@ -55,17 +58,17 @@ pub struct DatabaseStatus {
     pub kind: String,
     /// Whether any pod reaches it.
     pub reachable: bool,
-    /// What stands in the way.
+    /// What stands in the way, in the words of a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $word:ident,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $word:ident,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
-            $($(#[$doc])* $word,)*
+            $($(#[doc = $doc])* $word,)*
         }
 
         impl $name {
@@ -76,6 +79,13 @@ macro_rules! words {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => stringify!($word),)*
+                }
+            }
+
+            /// What it means.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$word => concat!($($doc),*).trim(),)*
                 }
             }
         }
@@ -111,7 +121,7 @@ words! {
 }
 
 words! {
-    /// The reasons of conditions. Each has a heading in the troubleshooting page.
+    /// The reasons of conditions of gateways and keys. Each has a heading in the troubleshooting page.
     Reason {
         /// The object makes sense.
         Accepted,
@@ -135,7 +145,7 @@ words! {
         MetricsApiMissing,
         /// The API server took every object.
         Programmed,
-        /// Nothing of this generation was applied, because it was not accepted.
+        /// Nothing of this generation was applied, since it was not accepted.
         NotAccepted,
         /// The API server refused an object, or could not be reached.
         ApplyFailed,
@@ -181,8 +191,40 @@ words! {
         SecretConflict,
         /// A new key waits until every ready pod of the gateway takes it.
         Loading,
-        /// The gateway serves.
+        /// The gateway serves; the key can be used.
         Ready,
+    }
+}
+
+impl Reason {
+    /// Those that a condition of a `DbxApiKey` may have.
+    pub const OF_KEYS: &'static [Self] = &[
+        Self::Accepted,
+        Self::InvalidObject,
+        Self::ResolvedRefs,
+        Self::Programmed,
+        Self::NotAccepted,
+        Self::ApplyFailed,
+        Self::GatewayNotFound,
+        Self::NamespaceNotAllowed,
+        Self::AuthNotRequired,
+        Self::DatabaseNotFound,
+        Self::SecretConflict,
+        Self::Loading,
+        Self::Ready,
+    ];
+
+    /// Whether a condition of a `DbxGateway` may have it.
+    pub const fn is_of_gateways(self) -> bool {
+        !matches!(
+            self,
+            Self::GatewayNotFound
+                | Self::NamespaceNotAllowed
+                | Self::AuthNotRequired
+                | Self::DatabaseNotFound
+                | Self::SecretConflict
+                | Self::Loading
+        )
     }
 }
 

@@ -13,11 +13,11 @@ use crate::{config::Duration, schema};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Autoscaling {
-    /// The fewest pods. Default: `1`.
+    /// The fewest pods that there are. Default: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub min_replicas: Option<i32>,
-    /// The most pods.
+    /// The most pods that there are.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
     /// The share of the CPU that pods ask for, in percent, which they should use. Default: `80`, unless `callsInFlight` is given.
@@ -44,11 +44,11 @@ pub struct DisruptionBudget {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccount {
-    /// A ServiceAccount that exists. Default: one of the gateway's name, which the operator makes.
+    /// A ServiceAccount that exists, and is not changed. Default: one of the gateway's name, which the operator makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
-    /// Its annotations, by which clouds give it an identity of theirs.
+    /// Annotations of the ServiceAccount that the operator makes, by which clouds give it an identity of theirs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
     pub annotations: BTreeMap<String, String>,
@@ -58,10 +58,10 @@ pub struct ServiceAccount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentVariable {
-    /// Its name.
+    /// The name of the variable.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// Its value.
+    /// The value of the variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub value: Option<String>,
@@ -70,7 +70,7 @@ pub struct EnvironmentVariable {
     pub value_from: Option<Verbatim>,
 }
 
-/// A volume or a mount, as in a pod.
+/// A volume, as in a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = schema::preserve_others)]
 pub struct Named {
@@ -90,7 +90,7 @@ pub struct Mount {
     /// The volume's name.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Where it is mounted.
+    /// Where the volume is mounted. What is below `/etc/dbx` is the operator's.
     #[schemars(length(min = 1, max = 1024))]
     pub mount_path: String,
     /// All else.
@@ -102,10 +102,10 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Expose {
-    /// By an Ingress.
+    /// By an Ingress, which leads every path of its hosts to the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
-    /// By an HTTPRoute of the Gateway API.
+    /// By an HTTPRoute of the Gateway API, which leads every path of its host names to the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_route: Option<HttpRoute>,
 }
@@ -114,18 +114,18 @@ pub struct Expose {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ingress {
-    /// Its IngressClass. Default: the cluster's.
+    /// The IngressClass, which says who serves it. Default: the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// The host names it takes.
+    /// The host names it takes. A gateway without credentials takes them as well, as if they stood in `config.hosts`.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
     pub hosts: Vec<String>,
     /// The Secret with the certificate for all of them. Default: no TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_secret_name: Option<String>,
-    /// Its annotations.
+    /// Annotations of the Ingress, such as those that its controller reads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 4096 }))]
     pub annotations: BTreeMap<String, String>,
@@ -135,10 +135,10 @@ pub struct Ingress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRoute {
-    /// The Gateways that take it.
+    /// The Gateways that are to take it.
     #[schemars(length(min = 1, max = 32))]
     pub parent_refs: Vec<ParentRef>,
-    /// The host names it takes. Default: those of the listeners.
+    /// The host names it takes. A gateway without credentials takes them as well, as if they stood in `config.hosts`. Default: those of the listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub hostnames: Vec<String>,
@@ -148,18 +148,18 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
-    /// Its name.
+    /// The name of the Gateway.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace. Default: that of the DbxGateway.
+    /// The namespace of the Gateway. Default: that of the DbxGateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// Its listener. Default: all.
+    /// The listener of the Gateway. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub section_name: Option<String>,
-    /// The port of its listeners. Default: all.
+    /// The port of the Gateway's listeners. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
@@ -172,7 +172,7 @@ pub struct Certificate {
     /// The Secret that it is written to, as `tls.crt` and `tls.key`. `config` or `expose.ingress.tlsSecretName` names it.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: String,
-    /// Who issues it.
+    /// The issuer of cert-manager that issues it.
     pub issuer_ref: IssuerRef,
     /// Names it is for, besides those of the Service and of `expose`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -184,14 +184,14 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerRef {
-    /// Its name.
+    /// The name of the issuer.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its kind: `Issuer`, `ClusterIssuer`, or that of another group. Default: `Issuer`.
+    /// The kind of the issuer: `Issuer`, `ClusterIssuer`, or that of another group. Default: `Issuer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub kind: Option<String>,
-    /// Its group. Default: `cert-manager.io`.
+    /// The API group of the issuer. Default: `cert-manager.io`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub group: Option<String>,
@@ -215,11 +215,11 @@ pub struct NetworkPolicy {
     pub egress: Option<Vec<Verbatim>>,
 }
 
-/// Who watches the gateway.
+/// What collects the gateway's metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Monitoring {
-    /// A ServiceMonitor of the Prometheus operator.
+    /// A ServiceMonitor of the Prometheus operator, for the metrics of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_monitor: Option<ServiceMonitor>,
 }

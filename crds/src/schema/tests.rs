@@ -77,7 +77,7 @@ impl Subject {
         });
     }
 
-    /// Everything that a user writes is bounded and described.
+    /// Everything that a user writes is bounded.
     pub(crate) fn check_bounds(&self) {
         walk(&self.schema()["properties"]["spec"], "spec", &mut |schema, path| {
             let has = |word: &str| schema.get(word).is_some();
@@ -92,8 +92,20 @@ impl Subject {
                 }
                 _ => {}
             }
-            assert!(has("description") || path.ends_with("[]") || path.ends_with("{}"), "{path} has no description");
         });
+    }
+
+    /// `kubectl explain` reads like documentation: every field says what it is for in a sentence.
+    pub(crate) fn check_words(&self) {
+        for part in ["spec", "status"] {
+            walk(&self.schema()["properties"][part], part, &mut |schema, path| match schema["description"].as_str() {
+                Some(text) => {
+                    assert!(text.split_whitespace().count() > 2, "{path} is hardly described: {text:?}");
+                    assert!(text.ends_with('.'), "{path} is no sentence: {text:?}");
+                }
+                None => assert!(path.ends_with("[]") || path.ends_with("{}"), "{path} has no description"),
+            });
+        }
     }
 
     /// The definition is small enough, and the stored file is current.

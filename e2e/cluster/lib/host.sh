@@ -46,6 +46,11 @@ ensure_kubernetes() {
     "$cluster_dir/kubernetes/build" "$kubernetes_dir"
 }
 
+ensure_definitions() {
+  if [[ -d $definitions_dir ]]; then return; fi
+  step definitions "10 s" "copying definitions of other projects" "$cluster_dir/definitions/copy" "$definitions_dir"
+}
+
 ensure_tools() {
   command -v go > /dev/null || die "Go is missing; install Go 1.25 or newer"
   mkdir -p "$tools_dir"

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use dbx_crds::shape::{Kind, Shape};
 use serde_json::{Map, Value};
 
 use super::{
     mistake::{ConfigError, Source},
     path::Path,
-    shape::{Kind, Shape},
     suggest,
 };
 
@@ -66,7 +66,7 @@ impl Layers {
     /// Tells which settings that cannot be left out are left out.
     pub(super) fn require(&mut self) {
         let mut missing = Vec::new();
-        absent(Shape::root(), &Path::default(), &self.value, &mut missing);
+        absent(Shape::config(), &Path::default(), &self.value, &mut missing);
         for (path, expected) in missing {
             let source = self.source(&path);
             self.refuse(&path, &source, format!("is missing, expected {expected}"));
@@ -74,7 +74,7 @@ impl Layers {
     }
 
     fn shape(&mut self, path: &Path, source: &Source) -> Option<&'static Shape> {
-        match Shape::root().at(path) {
+        match Shape::config().at(path.names()) {
             Ok(shape) => Some(shape),
             Err(known) => {
                 self.refuse_unknown(path, known, source);
@@ -84,7 +84,7 @@ impl Layers {
     }
 
     fn refuse_unknown(&mut self, path: &Path, known: usize, source: &Source) {
-        let outer = Shape::root().at(&path.prefix(known)).ok().map(|shape| &shape.kind);
+        let outer = Shape::config().at(path.prefix(known).names()).ok().map(|shape| &shape.kind);
         let message = match (outer, suggest::nearest(path, known)) {
             (Some(Kind::List(_)), _) => format!("unknown setting: `{}` is a list, whose items are numbered from 0", path.prefix(known)),
             (_, Some(meant)) => {
@@ -245,7 +245,7 @@ fn typed(kind: &Kind, text: &str) -> Option<Value> {
         Kind::Text | Kind::Duration | Kind::Size | Kind::Word(_) => Some(text.into()),
         Kind::Count(..) => Some(text.trim().parse::<i64>().map_or_else(|_| text.into(), Value::from)),
         Kind::Switch => Some(text.trim().parse::<bool>().map_or_else(|_| text.into(), Value::from)),
-        Kind::Section(..) => yaml(),
+        Kind::Section(..) | Kind::Map(_) | Kind::Verbatim => yaml(),
         Kind::List(item) => match (&item.kind, yaml()) {
             (Kind::Text, None | Some(Value::String(_))) => Some(text.split(',').map(str::trim).collect()),
             (_, value) => value,
@@ -260,6 +260,7 @@ fn holds(kind: &Kind, value: &Value) -> bool {
         (Kind::Size, Value::String(text)) => text.parse::<dbx_crds::config::Size>().is_ok(),
         (Kind::Count(least, most), Value::Number(number)) => number.as_i64().is_some_and(|count| (*least..=*most).contains(&count)),
         (Kind::Word(words), Value::String(word)) => words.contains(word),
+        (Kind::Map(_) | Kind::Verbatim, Value::Object(_)) => true,
         _ => false,
     }
 }

@@ -9,7 +9,6 @@ mod mistake;
 mod path;
 mod reference;
 pub mod secret;
-mod shape;
 mod suggest;
 
 pub use mistake::{ConfigError, Source, redact};

@@ -55,6 +55,12 @@ impl Path {
     }
 }
 
+impl From<Vec<String>> for Path {
+    fn from(names: Vec<String>) -> Self {
+        Self(names)
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.0.iter().enumerate() {

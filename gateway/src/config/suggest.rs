@@ -1,22 +1,21 @@
 //! The nearest known name for a setting that does not exist.
 
-use super::{
-    path::Path,
-    shape::{Kind, Shape},
-};
+use dbx_crds::shape::{Kind, Shape};
+
+use super::{path::Path, reference};
 
 /// The setting that was most likely meant by a path whose first `known` names exist.
 pub(super) fn nearest(path: &Path, known: usize) -> Option<Path> {
     let section = path.prefix(known);
     let wrong = path.names().get(known)?;
-    let here = match Shape::root().at(&section).ok().map(|shape| &shape.kind) {
+    let here = match Shape::config().at(section.names()).ok().map(|shape| &shape.kind) {
         Some(Kind::Section(settings, _)) => closest(wrong, settings.keys().map(|name| (name.clone(), section.join(name)))),
         _ => None,
     };
     // Somebody who forgot the section wrote `maxInFlight` or `redisUrl`: the last names of a path elsewhere.
     let said = path.names()[known..].concat();
     here.or_else(|| {
-        let settings = Shape::root().settings(&Path::default());
+        let settings = reference::shapes();
         closest(
             &said,
             settings.iter().flat_map(|(setting, _)| {

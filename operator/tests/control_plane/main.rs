@@ -5,6 +5,7 @@ mod broken;
 mod clock;
 mod cluster;
 mod crashes;
+mod definitions;
 mod faults;
 mod gateway;
 mod handover;

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     broken::{loosen, store},
     cluster::{apply, complete, repository},
+    definitions::optional_apis,
     gateway::{World, managed},
     handover::Operator,
-    surroundings::optional_apis,
 };
 
 /// A verb on a resource: `apps/deployments get`.

@@ -1,4 +1,4 @@
-//! What stands around the pods: autoscaling, ways from outside, and APIs that a cluster need not have.
+//! What stands around the pods: autoscaling, ways from outside, network.
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -8,15 +8,14 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, ResourceExt,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    ResourceExt,
+    api::{Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    cluster::{apply, cluster, quiet},
+    cluster::cluster,
     gateway::{World, managed},
-    handover::Operator,
 };
 
 async fn replicas(world: &World) -> Option<i32> {
@@ -116,79 +115,4 @@ async fn what_stands_around_the_pods_is_made_and_taken_away() {
     assert!(world.exists::<ServiceAccount>("cache").await && world.exists::<ServiceAccount>("mine").await);
     let conditions = world.status("cache").await.conditions;
     assert!(!conditions.iter().any(|condition| condition.type_ == "Exposed"), "{conditions:#?}");
-}
-
-/// A definition of a kind of somebody else's, as far as this test needs one.
-fn definition(group: &str, kind: &str, plural: &str) -> Value {
-    let schema = json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } });
-    let version = json!({ "name": "v1", "served": true, "storage": true, "schema": schema, "subresources": { "status": {} } });
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{group}"), "annotations": { "api-approved.kubernetes.io": "unapproved, for a test" } },
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": { "kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List") },
-            "versions": [version],
-        },
-    })
-}
-
-/// Definitions of the kinds that a cluster need not have.
-pub(crate) fn optional_apis() -> [Value; 3] {
-    [
-        definition("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        definition("cert-manager.io", "Certificate", "certificates"),
-        definition("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
-    ]
-}
-
-#[tokio::test]
-async fn apis_are_used_once_they_are_there() {
-    let world = World::on(quiet(), "apis").await;
-    let _operator = Operator::start("admin", &["--watch-namespace", "apis", "--lease", "apis", "--discover", "1"]);
-    let spec = json!({
-        "config": managed(),
-        "expose": { "httpRoute": { "parentRefs": [{ "name": "web" }], "hostnames": ["api.example.com"] } },
-        "monitoring": { "serviceMonitor": { "labels": { "release": "prometheus" } } },
-        "certificate": { "secretName": "cache-tls", "issuerRef": { "name": "letsencrypt" } },
-    });
-    world.create("cache", spec).await.unwrap();
-    world.programmed("cache").await;
-    world.condition("cache", "ResolvedRefs", "False", "ApiMissing").await;
-    let message = world.condition("cache", "Exposed", "False", "ApiMissing").await;
-    assert!(message.contains("gateway.networking.k8s.io/v1 HTTPRoute"), "{message}");
-
-    for definition in optional_apis() {
-        apply(&world.client, &definition).await;
-    }
-    world.condition("cache", "ResolvedRefs", "True", "ResolvedRefs").await;
-    world.condition("cache", "Exposed", "Unknown", "RouteNotObserved").await;
-    let objects = |group: &str, kind: &str| -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-        Api::namespaced_with(world.client.clone(), "apis", &resource)
-    };
-    let (routes, monitors) = (objects("gateway.networking.k8s.io", "HTTPRoute"), objects("monitoring.coreos.com", "ServiceMonitor"));
-    let certificates = objects("cert-manager.io", "Certificate");
-    assert_eq!(certificates.get("cache").await.unwrap().data["spec"]["issuerRef"]["kind"], "Issuer");
-    assert_eq!(monitors.get("cache").await.unwrap().labels()["release"], "prometheus");
-    let accepted = |status: &str| {
-        let condition = json!({ "type": "Accepted", "status": status, "message": "no listener takes it" });
-        Patch::Merge(json!({ "status": { "parents": [{ "parentRef": { "name": "web" }, "conditions": [condition] }] } }))
-    };
-    routes.patch_status("cache", &PatchParams::default(), &accepted("False")).await.unwrap();
-    let message = world.condition("cache", "Exposed", "False", "RouteNotAccepted").await;
-    assert_eq!(message, "Gateway web: no listener takes it");
-    routes.patch_status("cache", &PatchParams::default(), &accepted("True")).await.unwrap();
-    world.condition("cache", "Exposed", "True", "Exposed").await;
-
-    // Watched since, and so put back and taken away like all else.
-    monitors.delete("cache", &Default::default()).await.unwrap();
-    world.until("the ServiceMonitor being back", async || monitors.get_opt("cache").await.unwrap().is_some()).await;
-    world.patch("cache", json!({ "spec": { "expose": null, "monitoring": null, "certificate": null } })).await.unwrap();
-    world.programmed("cache").await;
-    world.until("the HTTPRoute being gone", async || routes.get_opt("cache").await.unwrap().is_none()).await;
-    world.until("the ServiceMonitor being gone", async || monitors.get_opt("cache").await.unwrap().is_none()).await;
-    world.until("the Certificate being gone", async || certificates.get_opt("cache").await.unwrap().is_none()).await;
 }

@@ -17,7 +17,7 @@ dbx_resident_memory_bytes 18874368
 #[test]
 fn rates_are_of_the_time_between() {
     let load = load(BEFORE, AFTER, Duration::from_secs(2));
-    assert_eq!(load, [112.0, 2.0, 3.0, 12.0, 2.0, 18.0].map(Some));
+    assert_eq!(load, [112.0, 2.0, 3.0, 12.0, 2.0, 18.0 * MIB].map(Some));
     // A pod that was restarted in between counts from nothing.
     assert_eq!(super::load(AFTER, BEFORE, Duration::from_secs(1))[0], Some(0.0));
     assert_eq!(super::load("", "", Duration::from_secs(1)), [Some(0.0), Some(0.0), None, None, None, None]);

@@ -51,6 +51,11 @@ ensure_definitions() {
   step definitions "10 s" "copying definitions of other projects" "$cluster_dir/definitions/copy" "$definitions_dir"
 }
 
+ensure_simulator() {
+  if [[ -x $simulator_dir/kwok ]]; then return; fi
+  step simulator "2 min" "building kwok" "$cluster_dir/simulator/build" "$simulator_dir/kwok"
+}
+
 ensure_tools() {
   command -v go > /dev/null || die "Go is missing; install Go 1.25 or newer"
   mkdir -p "$tools_dir"

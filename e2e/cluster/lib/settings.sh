@@ -26,6 +26,7 @@ redis_image=redis:7.0
 hash() { (cd "$cluster_dir" && find "$@" -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-12; }
 
 kubernetes_dir=$DBXDEV_CACHE/kubernetes/$(hash kubernetes)
+simulator_dir=$DBXDEV_CACHE/simulator/$(hash simulator)
 definitions_dir=$DBXDEV_CACHE/definitions/$(hash definitions)
 tools_dir=$DBXDEV_CACHE/tools/kind-$kind_version-helm-$helm_version
 node_image=dbx-e2e/node:$(hash kubernetes node ../../images/rootfs.sh)

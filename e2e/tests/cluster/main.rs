@@ -13,6 +13,7 @@ mod mistakes;
 mod names;
 mod observe;
 mod plugin;
+mod previous;
 mod quickstart;
 mod references;
 mod rollout;

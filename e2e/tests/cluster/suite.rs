@@ -108,9 +108,19 @@ fn namespace() -> Result<(), String> {
     run("kubectl", &["label", "--overwrite", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted"]).map(drop)
 }
 
+/// The operator's chart.
+pub(crate) fn chart() -> PathBuf {
+    repository().join("charts/dbx-operator")
+}
+
 /// Installs the operator from the chart, or upgrades it; both images by their tags.
 pub(crate) fn install(operator: &str, gateway: &str, settings: &[&str]) -> Result<(), String> {
-    let chart = repository().join("charts/dbx-operator").display().to_string();
+    install_from(&chart(), operator, gateway, settings)
+}
+
+/// The same from another chart.
+pub(crate) fn install_from(chart: &std::path::Path, operator: &str, gateway: &str, settings: &[&str]) -> Result<(), String> {
+    let chart = chart.display().to_string();
     let (operator, gateway) = (format!("image.tag={operator}"), format!("gateway.image.tag={gateway}"));
     let mut arguments = vec!["upgrade", RELEASE, &chart, "--install", "--namespace", SYSTEM, "--wait", "--timeout", "180s"];
     arguments.extend(["--set-string", &operator, "--set-string", &gateway]);

@@ -15,8 +15,9 @@ use connection::{Connection, Target};
 use traffic::Plan;
 
 const USAGE: &str = "usage: dbx-e2e call METHOD URL [BODY]                      makes one call, prints status and body
-       dbx-e2e traffic URL KEPT NEW PAUSE_MILLISECONDS          calls until it is ended: KEPT connections that are kept,
-                                                                NEW that are made anew for each call
+       dbx-e2e traffic URL KEPT NEW PERIOD_MILLISECONDS         calls until it is ended: each of KEPT connections that are
+                                                                kept, and of NEW that are made anew for each call, once a
+                                                                period
        dbx-e2e sockets URL COUNT PAUSE_MILLISECONDS             calls over COUNT WebSockets until it is ended";
 
 fn main() -> ExitCode {
@@ -34,10 +35,10 @@ fn run(arguments: &[&str]) -> Result<(), String> {
     match arguments {
         ["call", method, url] => call(method, url, ""),
         ["call", method, url, body] => call(method, url, body),
-        ["traffic", url, kept, new, pause] => {
+        ["traffic", url, kept, new, period] => {
             let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text}: expected a number"));
-            let pause = Duration::from_millis(number(pause)?.into());
-            traffic::run(&Plan { target: Target::parse(url)?, kept: number(kept)?, new: number(new)?, pause })
+            let period = Duration::from_millis(number(period)?.into());
+            traffic::run(&Plan { target: Target::parse(url)?, kept: number(kept)?, new: number(new)?, period })
         }
         ["sockets", url, count, pause] => {
             let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text}: expected a number"));

@@ -1,14 +1,15 @@
-//! Steady traffic: every thread writes a value, reads it back and compares, at an even pace. A call that is not answered
-//! rightly has failed; nothing is tried again.
+//! Steady traffic: every thread writes a value, reads it back and compares, at an even pace that does not wait for answers:
+//! what an answer that is late has cost is made up for. A call that is not answered rightly has failed; nothing is tried again.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::connection::{Connection, Target, token};
@@ -26,17 +27,22 @@ pub(crate) struct Plan {
     pub(crate) kept: u32,
     /// Threads that connect anew for each call.
     pub(crate) new: u32,
-    /// The pause after each call.
-    pub(crate) pause: Duration,
+    /// How often each thread calls.
+    pub(crate) period: Duration,
 }
 
-#[derive(Default)]
 struct Counts {
+    begin: Instant,
+    /// When the newest right answer came, and the longest time without one, in microseconds.
+    answered: AtomicU64,
+    gap: AtomicU64,
     succeeded: AtomicU64,
     failed: AtomicU64,
     connections: AtomicU64,
     closes: AtomicU64,
     failures: Mutex<Vec<String>>,
+    /// How many failed for each reason.
+    reasons: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Counts {
@@ -44,8 +50,12 @@ impl Counts {
         // Escaping is JSON's as long as only printable ASCII is told.
         let failures = self.failures.lock().map(|failures| failures.join("; ")).unwrap_or_default();
         let failures = failures.replace('\\', "\\\\").replace('"', "\\\"");
+        let reasons = self.reasons.lock().map(|reasons| reasons.clone()).unwrap_or_default();
+        let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("\"{reason}\":{count}")).collect();
         format!(
-            "{{\"succeeded\":{},\"failed\":{},\"connections\":{},\"closes\":{},\"token\":\"{}\",\"failures\":\"{}\"}}",
+            "{{\"gap\":{},\"reasons\":{{{}}},\"succeeded\":{},\"failed\":{},\"connections\":{},\"closes\":{},\"token\":\"{}\",\"failures\":\"{}\"}}",
+            self.gap.load(Relaxed),
+            reasons.join(","),
             self.succeeded.load(Relaxed),
             self.failed.load(Relaxed),
             self.connections.load(Relaxed),
@@ -55,14 +65,32 @@ impl Counts {
         )
     }
 
+    fn succeed(&self) {
+        self.succeeded.fetch_add(1, Relaxed);
+        let now = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or_default();
+        let before = self.answered.fetch_max(now, Relaxed);
+        self.gap.fetch_max(now.saturating_sub(before), Relaxed);
+    }
+
     fn fail(&self, what: String) {
         self.failed.fetch_add(1, Relaxed);
+        if let Ok(mut reasons) = self.reasons.lock() {
+            *reasons.entry(reason(&what).to_owned()).or_default() += 1;
+        }
         if let Ok(mut failures) = self.failures.lock()
             && failures.len() < TOLD
         {
             failures.push(what.replace(|character: char| !(' '..='~').contains(&character), " "));
         }
     }
+}
+
+/// The reason of a failure, as it is counted.
+fn reason(what: &str) -> &str {
+    let rest = what.split_once(": ").map_or(what, |(_, rest)| rest);
+    let status = rest.get(..3).filter(|status| status.parse::<u16>().is_ok());
+    let known = ["cannot connect", "closed", "reset", "Broken pipe", "timed out", "Resource temporarily unavailable", "expected the value"];
+    status.or_else(|| known.into_iter().find(|known| rest.contains(known))).unwrap_or("other")
 }
 
 /// The end of the token that calls show at present, by which a test knows which one it is.
@@ -74,7 +102,17 @@ fn shown() -> String {
 /// Calls until the process is ended; prints the counts, one JSON object a line.
 pub(crate) fn run(plan: &Plan) -> Result<(), String> {
     begin(&plan.target);
-    let counts = Counts::default();
+    let counts = Counts {
+        begin: Instant::now(),
+        answered: AtomicU64::new(0),
+        gap: AtomicU64::new(0),
+        succeeded: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+        connections: AtomicU64::new(0),
+        closes: AtomicU64::new(0),
+        failures: Mutex::default(),
+        reasons: Mutex::default(),
+    };
     thread::scope(|scope| {
         for number in 0..plan.kept + plan.new {
             let counts = &counts;
@@ -101,14 +139,20 @@ fn work(plan: &Plan, number: u32, counts: &Counts) {
     let keep = number < plan.kept;
     let path = format!("{}/strings/traffic-{number}", plan.target.path.trim_end_matches('/'));
     let mut caller = Caller { target: &plan.target, keep, connection: None, counts };
+    // Not all at the same moment.
+    let mut next = Instant::now() + plan.period * number / (plan.kept + plan.new).max(1);
+    let mut wait = || {
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += plan.period;
+    };
     for round in 0_u64.. {
+        wait();
         let value = format!("\"{round}\"");
         let put = caller.call("PUT", &path, &format!("{{\"value\":{value}}}")).map(drop);
         caller.count("PUT", put);
-        thread::sleep(plan.pause);
+        wait();
         let got = caller.call("GET", &path, "");
         caller.count("GET", got.and_then(|body| body.contains(&value).then_some(()).ok_or(format!("expected the value {value}: {body}"))));
-        thread::sleep(plan.pause);
     }
 }
 
@@ -142,7 +186,7 @@ impl Caller<'_> {
 
     fn count(&self, method: &str, result: Result<(), String>) {
         match result {
-            Ok(()) => drop(self.counts.succeeded.fetch_add(1, Relaxed)),
+            Ok(()) => self.counts.succeed(),
             Err(error) => self.counts.fail(format!("{} connection, {method}: {error}", if self.keep { "kept" } else { "new" })),
         }
     }

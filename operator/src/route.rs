@@ -1,6 +1,6 @@
 //! What is said of the ways from outside: whether the Gateways that an HTTPRoute names have taken it.
 
-use dbx_crds::gateway::{DbxGateway, Reason, State};
+use dbx_crds::gateway::{DbxGateway, ParentRef, Reason, State};
 use kube::{Api, Client, ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
@@ -43,27 +43,37 @@ pub(crate) fn missing(path: &str, kind: Kind) -> String {
     format!("{path}: the cluster has no {} {}; once it is installed it is used within a minute", kind.api_version(), kind.name())
 }
 
+/// What the Gateways say that are named now; others may have been named before.
 fn taken(parents: &[Value], gateway: &DbxGateway) -> Verdict {
-    for parent in parents {
-        let name = parent["parentRef"]["name"].as_str().unwrap_or_default();
-        for condition in parent["conditions"].as_array().into_iter().flatten() {
-            if matches!(condition["type"].as_str(), Some("Accepted" | "ResolvedRefs")) && condition["status"] == "False" {
-                let message = condition["message"].as_str().unwrap_or_default();
-                return (State::False, Reason::RouteNotAccepted, format!("Gateway {name}: {message}"));
-            }
+    let own = gateway.namespace().unwrap_or_default();
+    let said = |named: &ParentRef| {
+        let is_it = |parent: &Value| {
+            let found = &parent["parentRef"];
+            found["name"] == named.name.as_str()
+                && found["namespace"].as_str().unwrap_or(&own) == named.namespace.as_deref().unwrap_or(&own)
+                && found["sectionName"].as_str() == named.section_name.as_deref()
+                && found["port"].as_i64() == named.port.map(i64::from)
+        };
+        let conditions = parents.iter().filter(move |parent| is_it(parent)).filter_map(|parent| parent["conditions"].as_array());
+        conditions.flatten().collect::<Vec<_>>()
+    };
+    let name = |named: &ParentRef| match &named.namespace {
+        Some(namespace) => format!("Gateway {namespace}/{}", named.name),
+        None => format!("Gateway {}", named.name),
+    };
+    let all: Vec<_> =
+        gateway.spec.http_route().into_iter().flat_map(|route| &route.parent_refs).map(|named| (named, said(named))).collect();
+    for (named, conditions) in &all {
+        let refused =
+            |condition: &&&Value| matches!(condition["type"].as_str(), Some("Accepted" | "ResolvedRefs")) && condition["status"] == "False";
+        if let Some(condition) = conditions.iter().find(refused) {
+            let message = condition["message"].as_str().unwrap_or_default();
+            return (State::False, Reason::RouteNotAccepted, format!("{}: {message}", name(named)));
         }
     }
-    let named = gateway.spec.http_route().into_iter().flat_map(|route| &route.parent_refs);
-    let accepted = |name: &str| {
-        parents.iter().filter(|parent| parent["parentRef"]["name"] == name).any(|parent| {
-            let mut conditions = parent["conditions"].as_array().into_iter().flatten();
-            conditions.any(|condition| condition["type"] == "Accepted" && condition["status"] == "True")
-        })
-    };
-    match named.into_iter().find(|parent| !accepted(&parent.name)) {
-        Some(parent) => {
-            (State::Unknown, Reason::RouteNotObserved, format!("Gateway {} has not said that it takes the HTTPRoute", parent.name))
-        }
+    let accepts = |condition: &&Value| condition["type"] == "Accepted" && condition["status"] == "True";
+    match all.iter().find(|(_, conditions)| !conditions.iter().any(accepts)) {
+        Some((named, _)) => (State::Unknown, Reason::RouteNotObserved, format!("{} has not said that it takes the HTTPRoute", name(named))),
         None => (State::True, Reason::Exposed, String::new()),
     }
 }
@@ -76,17 +86,22 @@ mod tests {
 
     #[test]
     fn every_gateway_has_to_take_it() {
-        let route = json!({ "parentRefs": [{ "name": "a" }, { "name": "b" }] });
+        let route = json!({ "parentRefs": [{ "name": "a" }, { "name": "b", "namespace": "edge" }] });
         let spec = json!({ "config": {}, "expose": { "httpRoute": route } });
-        let gateway = DbxGateway::new("g", serde_json::from_value(spec).unwrap());
-        let parent = |name: &str, status: &str| {
+        let mut gateway = DbxGateway::new("g", serde_json::from_value(spec).unwrap());
+        gateway.metadata.namespace = Some("shop".into());
+        let parent = |name: &str, namespace: &str, status: &str| {
             let accepted = json!({ "type": "Accepted", "status": status, "message": "no listener" });
-            json!({ "parentRef": { "name": name }, "conditions": [accepted] })
+            json!({ "parentRef": { "name": name, "namespace": namespace }, "conditions": [accepted] })
         };
         let judge = |parents: &[Value]| taken(parents, &gateway);
         assert_eq!(judge(&[]).1, Reason::RouteNotObserved);
-        assert_eq!(judge(&[parent("a", "True")]).2, "Gateway b has not said that it takes the HTTPRoute");
-        assert_eq!(judge(&[parent("a", "True"), parent("b", "False")]).2, "Gateway b: no listener");
-        assert_eq!(judge(&[parent("a", "True"), parent("b", "True")]).0, State::True);
+        let unheard = "Gateway edge/b has not said that it takes the HTTPRoute";
+        assert_eq!(judge(&[parent("a", "shop", "True")]).2, unheard);
+        assert_eq!(judge(&[parent("a", "shop", "True"), parent("b", "shop", "True")]).2, unheard, "another one of that name");
+        assert_eq!(judge(&[parent("a", "shop", "True"), parent("b", "edge", "False")]).2, "Gateway edge/b: no listener");
+        assert_eq!(judge(&[parent("a", "shop", "True"), parent("b", "edge", "True")]).0, State::True);
+        let before = [parent("a", "shop", "True"), parent("b", "edge", "True"), parent("gone", "shop", "False")];
+        assert_eq!(judge(&before).0, State::True, "one that is not named any more");
     }
 }

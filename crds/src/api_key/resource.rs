@@ -36,7 +36,8 @@ pub const TOKEN: &str = "DBX_TOKEN";
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1)
 )]
-#[serde(rename_all = "camelCase")]
+// A field of a newer version may restrict the key: without knowing it nothing is minted.
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DbxApiKeySpec {
     /// The gateway that is called. It cannot be changed.
     pub gateway_ref: GatewayRef,
@@ -74,7 +75,7 @@ pub struct DbxApiKeySpec {
 
 /// The gateway that a key is to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewayRef {
     /// The name of the gateway.
     #[schemars(length(min = 1, max = 40))]

@@ -6,7 +6,7 @@ kind() { "$tools_dir/kind" "$@"; }
 cluster_kubectl() { PATH=$tools_dir:$PATH kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # What a running cluster is a function of.
-cluster_inputs() { echo "$(hash lib/kind.sh audit-policy.yaml) $node_image $DBXDEV_E2E_PORT"; }
+cluster_inputs() { echo "$(hash lib/kind.sh audit-policy.yaml) $node_image $DBXDEV_E2E_PORT $DBXDEV_E2E_WORKERS"; }
 
 # `ready` is written last: a cluster without it is the remains of a run that broke off.
 cluster_ready() {
@@ -66,6 +66,7 @@ nodes:
       - { containerPort: 30080, hostPort: $DBXDEV_E2E_PORT, listenAddress: 127.0.0.1 }
     extraMounts:
       - { hostPath: $DBXDEV_E2E_DIR/audit-policy.yaml, containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true }
+$(for ((worker = 0; worker < DBXDEV_E2E_WORKERS; worker++)); do echo "  - role: worker"; done)
 kubeadmConfigPatches:
   - |
     kind: ClusterConfiguration
@@ -87,6 +88,25 @@ kubeadmConfigPatches:
 EOF
 }
 
+# Gives each node a range of addresses of its own, and the way to those of the others: what kind's own network does.
+connect_nodes() {
+  local node other range
+  local -A ranges addresses
+  for node in $(kind get nodes --name "$cluster_name"); do
+    ranges[$node]=$(cluster_kubectl get node "$node" --output 'jsonpath={.spec.podCIDR}')
+    addresses[$node]=$(cluster_kubectl get node "$node" --output 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}')
+  done
+  for node in "${!ranges[@]}"; do
+    docker exec "$node" sed -i "s#\"subnet\": \"[^\"]*\"#\"subnet\": \"${ranges[$node]}\"#" /etc/cni/net.d/10-bridge.conflist
+    for other in "${!ranges[@]}"; do
+      [[ $other == "$node" ]] || docker exec "$node" ip route replace "${ranges[$other]}" via "${addresses[$other]}"
+    done
+  done
+  # Those that already had an address of another node's range.
+  cluster_kubectl delete pods --all --namespace local-storage --wait=false
+  cluster_kubectl delete pods --selector k8s-app=kube-dns --namespace kube-system --wait=false
+}
+
 port_taken() { (exec 3<> "/dev/tcp/127.0.0.1/$DBXDEV_E2E_PORT") 2> /dev/null; }
 
 create_cluster() {
@@ -98,6 +118,7 @@ create_cluster() {
   # --retain: the node of a failed start stays for its logs; the next up or down removes it.
   step kind-create "40 s" "starting the cluster $cluster_name" "$tools_dir/kind" create cluster --name "$cluster_name" \
     --image "$image" --config "$DBXDEV_E2E_DIR/kind.yaml" --kubeconfig "$kubeconfig" --wait 120s --retain
+  if ((DBXDEV_E2E_WORKERS > 0)) && [[ $image == "$node_image" ]]; then connect_nodes > /dev/null; fi
   step rollout "20 s" "waiting for cluster DNS and storage" "$cluster_dir/lib/rollout" "$kubeconfig"
 }
 

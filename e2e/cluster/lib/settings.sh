@@ -7,6 +7,7 @@
 export DBXDEV_CACHE="${DBXDEV_CACHE:-$HOME/.cache/dbx}"             # results that are a function of their inputs
 export DBXDEV_E2E_DIR="${DBXDEV_E2E_DIR:-$HOME/.cache/dbx/e2e}"     # what runs: Docker's data, kubeconfig, logs
 export DBXDEV_E2E_PORT="${DBXDEV_E2E_PORT:-30080}"                  # 127.0.0.1:PORT leads to NodePort 30080
+export DBXDEV_E2E_WORKERS="${DBXDEV_E2E_WORKERS:-0}"                # nodes beside the first, which then has no pods of ours
 
 cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 repository=$(cd "$cluster_dir/../.." && pwd)

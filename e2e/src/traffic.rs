@@ -154,7 +154,10 @@ fn work(plan: &Plan, number: u32, counts: &Counts) {
         caller.count("PUT", put);
         wait();
         let got = caller.call("GET", &path, "");
-        caller.count("GET", got.and_then(|body| (!written || body.contains(&value)).then_some(()).ok_or(format!("expected the value {value}: {body}"))));
+        caller.count(
+            "GET",
+            got.and_then(|body| (!written || body.contains(&value)).then_some(()).ok_or(format!("expected the value {value}: {body}"))),
+        );
     }
 }
 

@@ -76,16 +76,19 @@ impl Options {
         }
         let mut failure = None;
         query.retain(|(name, value)| {
-            let outcome = match &**name {
-                "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
-                "integers" => integers(value).map(|strings| options.integers_as_strings = strings),
-                "timeout" => timeout(room, value, "timeout").map(|timeout| options.set_timeout(timeout)),
-                "split" => in_parts(value).map(|in_parts| options.place.in_parts = in_parts),
-                "consistency" => eventual(value).map(|eventual| options.place.eventual = eventual),
-                "node" => node(value).map(|node| options.place.node = Some(node)),
-                "etag" => etag(value).map(|etag| options.etag = etag),
-                _ => return true,
-            };
+            let outcome =
+                match &**name {
+                    "encoding" => encoding(value).map(|encoding| options.encoding = encoding),
+                    "integers" => one_of("integers", value, [("number", false), ("string", true)])
+                        .map(|strings| options.integers_as_strings = strings),
+                    "timeout" => timeout(room, value, "timeout").map(|timeout| options.set_timeout(timeout)),
+                    "split" => flag("split", value).map(|in_parts| options.place.in_parts = in_parts),
+                    "consistency" => one_of("consistency", value, [("strong", false), ("eventual", true)])
+                        .map(|eventual| options.place.eventual = eventual),
+                    "node" => node(value).map(|node| options.place.node = Some(node)),
+                    "etag" => flag("etag", if value.is_empty() { "true" } else { value }).map(|etag| options.etag = etag),
+                    _ => return true,
+                };
             failure = failure.take().or(outcome.err());
             false
         });
@@ -138,48 +141,22 @@ impl Options {
     }
 }
 
+/// Reads a parameter that is one of two words.
+fn one_of<T>(param: &'static str, value: &str, [one, other]: [(&str, T); 2]) -> Result<T, Error> {
+    match value {
+        _ if value == one.0 => Ok(one.1),
+        _ if value == other.0 => Ok(other.1),
+        _ => Err(Error::new(Code::InvalidArgument, format!("expected `{}` or `{}`", one.0, other.0)).param(param)),
+    }
+}
+
+fn flag(param: &'static str, value: &str) -> Result<bool, Error> {
+    one_of(param, value, [("true", true), ("false", false)])
+}
+
 /// Reads a call's encoding.
 pub(super) fn encoding(value: &str) -> Result<Encoding, Error> {
-    match value {
-        "base64" => Ok(Encoding::Base64),
-        "utf8" => Ok(Encoding::Utf8),
-        _ => Err(Error::new(Code::InvalidArgument, "expected `utf8` or `base64`").param("encoding")),
-    }
-}
-
-/// Whether integers that a double cannot hold are to be strings.
-fn integers(value: &str) -> Result<bool, Error> {
-    match value {
-        "string" => Ok(true),
-        "number" => Ok(false),
-        _ => Err(Error::new(Code::InvalidArgument, "expected `number` or `string`").param("integers")),
-    }
-}
-
-fn etag(value: &str) -> Result<bool, Error> {
-    match value {
-        "" | "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("etag")),
-    }
-}
-
-/// Whether a call may be done in parts.
-fn in_parts(value: &str) -> Result<bool, Error> {
-    match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(Error::new(Code::InvalidArgument, "expected `true` or `false`").param("split")),
-    }
-}
-
-/// Whether a call may read what is not the newest.
-fn eventual(value: &str) -> Result<bool, Error> {
-    match value {
-        "eventual" => Ok(true),
-        "strong" => Ok(false),
-        _ => Err(Error::new(Code::InvalidArgument, "expected `strong` or `eventual`").param("consistency")),
-    }
+    one_of("encoding", value, [("utf8", Encoding::Utf8), ("base64", Encoding::Base64)])
 }
 
 fn node(value: &str) -> Result<NodeId, Error> {

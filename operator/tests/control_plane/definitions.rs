@@ -77,7 +77,7 @@ async fn apis_are_used_once_they_are_there() {
     assert_eq!(monitors.get("cache").await.unwrap().labels()["release"], "prometheus");
     routes.patch_status("cache", &PatchParams::default(), &verdict("False")).await.unwrap();
     let message = world.condition("cache", "Exposed", "False", "RouteNotAccepted").await;
-    assert_eq!(message, "Gateway web: no listener takes it");
+    assert_eq!(message, "Gateway edge/web: no listener takes it");
     routes.patch_status("cache", &PatchParams::default(), &verdict("True")).await.unwrap();
     world.condition("cache", "Exposed", "True", "Exposed").await;
 

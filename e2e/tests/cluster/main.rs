@@ -7,6 +7,7 @@ mod client;
 mod credentials;
 mod deletion;
 mod drift;
+mod everything;
 mod keys;
 mod kubectl;
 mod mistakes;
@@ -16,6 +17,8 @@ mod plugin;
 mod previous;
 mod quickstart;
 mod references;
+#[path = "../../../operator/tests/control_plane/roles.rs"]
+mod roles;
 mod rollout;
 mod sockets;
 mod storage;

@@ -80,6 +80,8 @@ fn prepare() -> Result<Suite, String> {
         .map_err(|error| format!("the cluster does not answer; `make e2e` starts it: {error}"))?;
     // Of runs that broke off.
     run("kubectl", &["delete", "namespace", "--selector", LABEL, "--timeout=180s"])?;
+    // What gateways may use of other projects, as those publish it.
+    run("kubectl", &["apply", "--server-side", "--filename", &needs("DBXDEV_DEFINITIONS")?])?;
     let start = Timestamp::now();
     let began = Instant::now();
     namespace()?;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     case::serial_case,
+    roles,
     suite::{RELEASE, SYSTEM, install, repository, run, say, suite},
     world::{DEADLINE, World, managed},
 };
@@ -89,7 +90,7 @@ async fn looked_at(world: &World, name: &str) -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_operator_was_forbidden_nothing_and_stayed_small() {
+fn the_operator_was_forbidden_nothing_used_every_right_and_stayed_small() {
     serial_case("audit", async |world| {
         let identity = format!("system:serviceaccount:{SYSTEM}:dbx-operator");
         let since = suite().start;
@@ -98,21 +99,20 @@ fn the_operator_was_forbidden_nothing_and_stayed_small() {
         let asked: Vec<&Value> =
             asked.iter().filter(|event| event["user"]["username"] == identity.as_str() && at(event) >= Some(since)).collect();
         ensure!(asked.len() > 20, "the audit log has {} requests of the operator", asked.len());
-        let forbidden: Vec<String> = asked
-            .iter()
-            // What a namespace refuses that is being deleted has the same status, but was allowed.
-            .filter(|event| event["annotations"]["authorization.k8s.io/decision"] == "forbid")
-            // `helm uninstall` may take the right away before the operator that ends has given its Lease back, which then runs out.
-            .filter(|event| event["objectRef"]["resource"] != "leases")
-            .map(|event| format!("{} {}", event["verb"], event["requestURI"]))
-            .collect();
+        // `helm uninstall` may take the right away before the operator that ends has given its Lease back, which then runs out.
+        let judged =
+            asked.iter().copied().filter(|event| event["objectRef"]["resource"] != "leases" || event["responseStatus"]["code"] != 403);
+        let (used, forbidden) = roles::asked(judged);
         ensure!(forbidden.is_empty(), "{forbidden:?}");
+        let given = roles::given(&std::fs::read_to_string(repository().join("manifests/operator.yaml"))?);
+        let unused: Vec<&String> = given.difference(&used).collect();
+        ensure!(unused.is_empty(), "rights that nothing in all the tests used: {unused:#?}");
         let secrets: Vec<&&Value> = asked
             .iter()
             .filter(|event| event["objectRef"]["resource"] == "secrets" && (event["verb"] == "list" || event["verb"] == "watch"))
             .collect();
         ensure!(secrets.is_empty(), "it listed Secrets: {secrets:?}");
-        say(&format!("the operator made {} requests, none was forbidden", asked.len()));
+        say(&format!("the operator made {} requests; none was forbidden, and none of its {} rights unused", asked.len(), given.len()));
 
         for pod in memory(world).await? {
             say(&pod);

@@ -17,6 +17,7 @@ mod queue;
 mod redis;
 mod refusals;
 mod rights;
+mod roles;
 mod rules;
 mod server;
 mod surroundings;

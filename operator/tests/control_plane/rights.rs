@@ -1,13 +1,11 @@
 //! The chart's rights, held to what the operator asks for: no right is missing, and none is there that is not used.
 
-use std::collections::BTreeSet;
-
 use dbx_crds::{api_key::DbxApiKey, gateway::DbxGateway};
 use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     broken::{loosen, store},
@@ -15,53 +13,8 @@ use crate::{
     definitions::optional_apis,
     gateway::{World, managed},
     handover::Operator,
+    roles,
 };
-
-/// A verb on a resource: `apps/deployments get`.
-type Right = String;
-
-fn words(value: &Value) -> impl Iterator<Item = &str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// What the roles of the operator itself give.
-fn given() -> BTreeSet<Right> {
-    let manifest = std::fs::read_to_string(repository().join("manifests/operator.yaml")).unwrap();
-    let documents = manifest.split("\n---\n").map(|document| serde_yaml::from_str::<Value>(document).unwrap());
-    let ours = documents.filter(|document| {
-        matches!(document["kind"].as_str(), Some("ClusterRole" | "Role")) && document["metadata"]["name"] == "dbx-operator"
-    });
-    let mut given = BTreeSet::new();
-    for rule in ours.flat_map(|role| role["rules"].as_array().cloned().unwrap()) {
-        for group in words(&rule["apiGroups"]) {
-            for resource in words(&rule["resources"]) {
-                given.extend(words(&rule["verbs"]).map(|verb| format!("{group}/{resource} {verb}")));
-            }
-        }
-    }
-    given
-}
-
-/// What was asked for, and what of it was refused.
-fn asked() -> (BTreeSet<Right>, Vec<String>) {
-    let (mut asked, mut denied) = (BTreeSet::new(), Vec::new());
-    for entry in complete().requests() {
-        let object = &entry["objectRef"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let resource = [text(&object["resource"]), text(&object["subresource"])];
-        let resource = if resource[1].is_empty() { resource[0].clone() } else { resource.join("/") };
-        let right = format!("{}/{resource} {}", text(&object["apiGroup"]), text(&entry["verb"]));
-        if entry["responseStatus"]["code"] == 403 {
-            denied.push(format!("{right}: {}", text(&entry["requestURI"])));
-        }
-        // What is applied and does not exist yet takes the right to create it, too.
-        if text(&entry["verb"]) == "patch" && entry["responseStatus"]["code"] == 201 {
-            asked.insert(right.replace(" patch", " create"));
-        }
-        asked.insert(right);
-    }
-    (asked, denied)
-}
 
 /// Lives a life in which everything is made, changed and taken away.
 async fn live(world: &World) {
@@ -153,15 +106,13 @@ async fn no_right_is_missing_and_none_is_unused() {
     let _operator = Operator::on(complete(), "operator", &["--discover", "1"]);
     live(&world).await;
     unreadable(&world).await;
-    let given = given();
+    let given = roles::given(&std::fs::read_to_string(repository().join("manifests/operator.yaml")).unwrap());
     assert!(given.len() > 60, "{given:#?}");
-    // Only admission asks for it, where it checks who may set owner references that block.
-    let admission = |right: &&Right| right.ends_with("/finalizers update");
     let start = std::time::Instant::now();
     loop {
-        let (asked, denied) = asked();
+        let (asked, denied) = roles::asked(&complete().requests());
         assert_eq!(denied, [""; 0], "rights are missing");
-        let unused: Vec<&Right> = given.difference(&asked).filter(|right| !admission(right)).collect();
+        let unused: Vec<&String> = given.difference(&asked).collect();
         if unused.is_empty() {
             break;
         }

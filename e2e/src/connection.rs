@@ -42,6 +42,8 @@ pub(crate) struct Response {
     /// The server asked for the connection to be closed.
     pub(crate) close: bool,
     pub(crate) body: String,
+    /// It is a gateway's: whatever answers at an address that no node leads to a new Service yet gives no id.
+    pub(crate) from_gateway: bool,
 }
 
 /// A connection.
@@ -77,7 +79,7 @@ impl Connection {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("not an HTTP answer: {line:?}")))?;
-        let (mut length, mut close) = (None, false);
+        let (mut length, mut close, mut from_gateway) = (None, false, false);
         loop {
             let line = self.line()?.to_ascii_lowercase();
             let Some((name, value)) = line.split_once(':') else { break };
@@ -85,12 +87,13 @@ impl Connection {
                 ("content-length", value) => length = value.parse::<usize>().ok(),
                 ("transfer-encoding", _) => return Err(io::Error::other("an answer in chunks, which this client does not read")),
                 ("connection", "close") => close = true,
+                ("x-request-id", _) => from_gateway = true,
                 _ => {}
             }
         }
         let mut body = vec![0; if status == 204 { 0 } else { length.ok_or_else(|| io::Error::other("an answer without a length"))? }];
         self.stream.read_exact(&mut body)?;
-        Ok(Response { status, close, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Response { status, close, body: String::from_utf8_lossy(&body).into_owned(), from_gateway })
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -126,11 +126,12 @@ pub(crate) fn run(plan: &Plan) -> Result<(), String> {
     })
 }
 
-/// Waits until connections succeed again and again: the nodes learn of a new Service's pods a moment after they are ready.
+/// Waits until a gateway answers again and again: the nodes learn of a new Service's pods a moment after they are ready.
 fn begin(target: &Target) {
+    let answers = || Connection::open(target)?.call("GET", &target.path, "", false);
     let mut successes = 0;
     while successes < 20 {
-        successes = if Connection::open(target).is_ok() { successes + 1 } else { 0 };
+        successes = if answers().is_ok_and(|response| response.from_gateway) { successes + 1 } else { 0 };
         thread::sleep(Duration::from_millis(25));
     }
 }

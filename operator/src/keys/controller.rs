@@ -41,7 +41,7 @@ use crate::{
     listed::Listed,
     metrics::Metrics,
     names::MANAGER,
-    news::{self, Name, Watch, Worth},
+    news::{self, Name, Watch, Worth, name_of},
     pods, probe,
     queue::{Next, Urgency},
     retry::{backoff, jittered},
@@ -59,7 +59,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) listed: Arc<Listed>,
     pub(crate) resync: Duration,
-    pub(crate) notes: Mutex<HashMap<String, Notes>>,
+    pub(crate) notes: Mutex<HashMap<Name, Notes>>,
 }
 
 /// What is remembered of a key between two looks.
@@ -116,9 +116,8 @@ pub(super) fn is_observed(key: &DbxApiKey) -> bool {
 impl Worker {
     /// What came of a look at a key: when the next is due, and the word for how it ended.
     pub(crate) async fn look(&self, name: &Name) -> (Next, Option<&'static str>) {
-        let place = format!("{}/{}", name.0, name.1);
         let Some(key) = self.registry.key(name) else {
-            self.notes().remove(&place);
+            self.notes().remove(name);
             return (Next::Change, None);
         };
         let result = match &key.0 {
@@ -137,16 +136,16 @@ impl Worker {
         match result {
             Ok(next) => (next, Some("ok")),
             Err(error) => {
-                tracing::warn!(key = place, error = %error, "a key could not be dealt with and is tried again");
+                tracing::warn!(key = format!("{}/{}", name.0, name.1), error = %error, "a key could not be dealt with and is tried again");
                 let mut notes = self.notes();
-                let notes = notes.entry(place).or_default();
+                let notes = notes.entry(name.clone()).or_default();
                 notes.tries += 1;
                 (Next::Again(backoff(notes.tries - 1, Duration::from_secs(1), Duration::from_secs(300))), Some("error"))
             }
         }
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Notes>> {
+    fn notes(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Notes>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +186,7 @@ impl Worker {
             return Err(error.into());
         }
         let mut notes = self.notes();
-        let notes = notes.entry(name(key.namespace().as_deref(), &key.name_any())).or_default();
+        let notes = notes.entry(name_of(key)).or_default();
         notes.tries = if matches!(outcome, Outcome::Waiting(_)) { notes.tries + 1 } else { 0 };
         Ok(match outcome {
             Outcome::Waiting(_) => Next::Again(backoff(notes.tries - 1, Duration::from_millis(250), Duration::from_secs(10))),
@@ -272,7 +271,7 @@ impl Worker {
     }
 
     async fn write_status(&self, key: &DbxApiKey, outcome: &Outcome, records: &[Record]) -> Result<(), Failure> {
-        let place = name(key.namespace().as_deref(), &key.name_any());
+        let place = name_of(key);
         let known = key.status.clone().unwrap_or_default();
         let written = self.notes().get(&place).filter(|notes| notes.uid == key.uid()).and_then(|notes| notes.status.clone());
         let before = written.clone().unwrap_or_else(|| known.clone());
@@ -298,10 +297,6 @@ impl Worker {
         (notes.uid, notes.status) = (key.uid(), Some(after));
         Ok(())
     }
-}
-
-fn name(namespace: Option<&str>, name: &str) -> String {
-    format!("{}/{name}", namespace.unwrap_or_default())
 }
 
 /// How far a look got, and when the next is due.
